@@ -1,0 +1,100 @@
+"""Devices: machines with a credential of their own.
+
+The credential is 256 random bits, shown once; its SHA-256 is stored. `live` re-reads a device at
+most `STALE_S` after it was last read, so that a revocation holds in every process within one
+second, open connections included (long transfers ask again while they run).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from collections import OrderedDict
+
+from souverain.core import clock
+from souverain.core.models import Device, Organisation, User
+
+STALE_S = 0.5
+_KNOWN_MAX = 4096
+_SEEN_EVERY_S = 60
+
+
+def digest(credential: str) -> str:
+    return hashlib.sha256(credential.encode()).hexdigest()
+
+
+def new_credential() -> str:
+    """256 random bits, URL-safe."""
+    return secrets.token_urlsafe(32)
+
+
+def enrol(
+    *,
+    organisation: Organisation,
+    room: str,
+    kind: str,
+    name: str,
+    roles: list[str],
+    scope: str = "",
+    holder: User | None = None,
+) -> tuple[Device, str]:
+    """Create a device and its credential. The caller is a room's verb: it journals."""
+    credential = new_credential()
+    device = Device.objects.create(
+        organisation=organisation,
+        room=room,
+        kind=kind,
+        name=name,
+        roles=roles,
+        scope=scope,
+        holder=holder,
+        credential_sha256=digest(credential),
+    )
+    return device, credential
+
+
+def revoke(device: Device) -> None:
+    """Refuse the device from now on. The caller is a room's verb: it journals."""
+    device.revoked_at = clock.now()
+    device.save(update_fields=["revoked_at"])
+    _known.pop((device.pk, device.credential_sha256), None)
+
+
+_known: OrderedDict[tuple[str, str], tuple[float, Device | None]] = OrderedDict()
+_lock = threading.Lock()
+
+
+def authenticate(device_id: str, credential: str, room: str) -> Device | None:
+    """The live device with this id and credential in this room, or None."""
+    device = live(device_id, digest(credential))
+    return device if device is not None and device.room == room else None
+
+
+def live(device_id: str, credential_sha256: str) -> Device | None:
+    """The device unless it is unknown or revoked, at most `STALE_S` seconds out of date."""
+    key = (device_id, credential_sha256)
+    read_at, device = _known.get(key, (0.0, None))
+    if time.monotonic() - read_at < STALE_S:
+        return device
+    device = (
+        Device.objects.select_related("organisation")
+        .filter(pk=device_id, credential_sha256=credential_sha256, revoked_at=None)
+        .first()
+    )
+    if device is not None:
+        _note_seen(device)
+    with _lock:
+        _known[key] = (time.monotonic(), device)
+        _known.move_to_end(key)
+        while len(_known) > _KNOWN_MAX:
+            _known.popitem(last=False)
+    return device
+
+
+def _note_seen(device: Device) -> None:
+    now = clock.now()
+    if device.last_seen_at is None or (now - device.last_seen_at).total_seconds() > _SEEN_EVERY_S:
+        Device.objects.filter(pk=device.pk).update(last_seen_at=now)
+        device.last_seen_at = now

@@ -1,0 +1,43 @@
+"""Who acts, and default deny: the two things that every request passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+
+from souverain.core import access
+from souverain.core.access import ANONYMOUS, Actor
+
+# Views of the libraries that carry their own access rules.
+_GUARDED_ELSEWHERE = ("allauth.", "ninja.", "django.views.i18n")
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The person behind a bearer token or a session; a wrong token is nobody, never the session."""
+    authorization = request.headers.get("Authorization", "")
+    if authorization.startswith("Bearer "):
+        return access.of_token(authorization.removeprefix("Bearer ")) or ANONYMOUS
+    user = request.user
+    if user.is_authenticated and user.is_active:
+        return access.of_user(user)  # type: ignore[arg-type]
+    return ANONYMOUS
+
+
+class AccessMiddleware:
+    """Sets `request.actor`, and refuses every view that names no permission."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.actor = actor_of(request)  # type: ignore[attr-defined]
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponse | None:
+        if hasattr(view, "permission") or view.__module__.startswith(_GUARDED_ELSEWHERE):
+            return None
+        return HttpResponseForbidden("Cette page ne nomme pas le droit qu'elle demande.")
