@@ -17,6 +17,7 @@ from csp.constants import NONE, SELF
 
 from souverain import __version__
 from souverain.config.installed import installed
+from souverain.core.staticfiles import IMMUTABLE_URL
 
 SOURCE = Path(__file__).parents[1]
 PROJECT = Path(__file__).parents[3]
@@ -52,7 +53,8 @@ SECRET_KEY = _secret_key()
 DEBUG = False
 ALLOWED_HOSTS = [_public.hostname or "localhost", *_LOOPBACK]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-ROOMS = installed(["core", "territory", "vault", "portal"])
+ROOMS = installed(["core", "territory", "portal"])
+DECOUPAGE = PROJECT / "web/node_modules/@etalab/decoupage-administratif/data"
 DEPARTEMENT = os.environ.get("SOUVERAIN_DEPARTEMENT", "21")
 
 INSTALLED_APPS = [
@@ -211,6 +213,7 @@ STATIC_ROOT = PROJECT / "build" / "static"
 WEB_BUILD = PROJECT / "build" / "web"
 STATICFILES_DIRS = [WEB_BUILD] if WEB_BUILD.is_dir() else []
 DJANGO_VITE = {"default": {"manifest_path": WEB_BUILD / "manifest.json", "static_url_prefix": ""}}
+WHITENOISE_IMMUTABLE_FILE_TEST = IMMUTABLE_URL
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "souverain.core.staticfiles.ViteAwareManifestStorage"},

@@ -227,3 +227,8 @@ def _fault_in_details() -> str | None:
         if hashlib.sha256(bytes(detail.salt) + detail.content.encode()).hexdigest() != sealed:
             return f"le détail de l'entrée {detail.pk} a été modifié"
     return None
+
+
+def bodies() -> Iterator[bytes]:
+    """Every entry's canonical bytes, in order, for export."""
+    return (bytes(row[6]) for row in _rows())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 
 from souverain.core import access
@@ -38,6 +40,15 @@ class AccessMiddleware:
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponse | None:
-        if hasattr(view, "permission") or view.__module__.startswith(_GUARDED_ELSEWHERE):
+        module = getattr(view, "func", view).__module__
+        if hasattr(view, "permission") or module.startswith(_GUARDED_ELSEWHERE):
             return None
         return HttpResponseForbidden("Cette page ne nomme pas le droit qu'elle demande.")
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Somebody unknown who asks for a page is asked to sign in, then brought back to it."""
+        unknown = request.actor == ANONYMOUS  # type: ignore[attr-defined]
+        page = request.method == "GET" and not request.path.startswith("/api/")
+        if isinstance(exception, PermissionDenied) and unknown and page:
+            return redirect_to_login(request.get_full_path())
+        return None

@@ -123,7 +123,9 @@ class Invitation(models.Model):
 
     @property
     def is_open(self) -> bool:
-        return self.accepted_at is None and self.revoked_at is None and clock.now() < self.expires_at
+        return (
+            self.accepted_at is None and self.revoked_at is None and clock.now() < self.expires_at
+        )
 
 
 class ApiToken(models.Model):

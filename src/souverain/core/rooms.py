@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from souverain.core.models import Event
     from souverain.core.queries import Query
 
+
 class Reach(StrEnum):
     """How far a permission extends for a role."""
 

@@ -189,5 +189,3 @@ def revoke_token(actor: Actor, token: ApiToken) -> None:
     token.revoked_at = clock.now()
     token.save(update_fields=["revoked_at"])
     journal.append(actor, "token.revoked", object=f"token:{token.pk}")
-
-

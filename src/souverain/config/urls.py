@@ -1,0 +1,56 @@
+"""Every route: each room's pages under its name, its API under /api/, accounts, health."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import URLPattern, URLResolver, include, path
+from ninja import NinjaAPI
+
+from souverain import __version__
+from souverain.core import rooms
+from souverain.core.access import requires
+from souverain.core.api import authenticated, problem_handlers
+
+api = NinjaAPI(
+    title="Cloud Côte-d'Or",
+    version=__version__,
+    auth=authenticated,
+    docs_url=None,
+    openapi_url="/openapi.json",
+)
+problem_handlers(api)
+
+
+@requires("core.public")
+def health(request: HttpRequest) -> JsonResponse:
+    """`{"status": "ok", "rooms": {…}}`; 503 when a check fails. Messages stay on the page."""
+    states = {
+        room.name: "ok" if all(_healthy(item.check) for item in room.health) else "failing"
+        for room in rooms.load().values()
+    }
+    whole = all(state == "ok" for state in states.values())
+    return JsonResponse(
+        {"status": "ok" if whole else "failing", "rooms": states}, status=200 if whole else 503
+    )
+
+
+def _healthy(check: object) -> bool:
+    try:
+        return bool(check().ok)  # type: ignore[operator]
+    except Exception:
+        return False
+
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("health", health, name="health"),
+    path("compte/", include("allauth.urls")),
+]
+for _room in rooms.load().values():
+    if _room.urls:
+        urlpatterns.append(path("" if _room.home else f"{_room.name}/", include(_room.urls)))
+    if _room.api:
+        _module, _, _name = _room.api.partition(":")
+        api.add_router(f"/{_room.name}", getattr(import_module(_module), _name))
+urlpatterns.append(path("api/", api.urls))

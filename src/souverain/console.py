@@ -1,0 +1,208 @@
+"""The kernel's commands. They act as the Unix user at the console, and are journalled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.management import call_command
+from django.urls import reverse
+
+from souverain.core import journal
+from souverain.core.access import of_console
+from souverain.core.models import Organisation, RoleAssignment
+from souverain.core.roles import Role
+from souverain.core.services import invite
+from souverain.territory.services import load_departement
+
+Command = Callable[..., Any]
+FIRST_OPERATOR = "operateur@cotedor.invalid"
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Un objet JSON sur la sortie.")(
+        command
+    )
+
+
+def emit(result: dict[str, Any], text: str, as_json: bool) -> None:
+    """Print the result for a person, or as one JSON object."""
+    click.echo(json.dumps(result, ensure_ascii=False) if as_json else text)
+
+
+def _invitation_link(email: str, role: Role, organisation: Organisation) -> str:
+    try:
+        _, token = invite(
+            of_console(),
+            email=email,
+            role=role,
+            organisation=organisation,
+            life=timedelta(days=1),
+        )
+    except ValidationError as error:
+        raise click.ClickException(" ".join(error.messages)) from error
+    return settings.PUBLIC_URL + reverse("portal:invitation", args=[token])
+
+
+@click.command("init")
+@json_option
+def initialise(as_json: bool) -> None:
+    """Migre, charge le département, invite le premier opérateur. Peut être relancé."""
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("createcachetable", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
+    loaded = load_departement(of_console(), settings.DEPARTEMENT, settings.DECOUPAGE)
+    link = None
+    if not RoleAssignment.objects.filter(role=Role.OPERATOR).exists():
+        departement = Organisation.objects.get(code=settings.DEPARTEMENT)
+        link = _invitation_link(FIRST_OPERATOR, Role.OPERATOR, departement)
+    text = f"{loaded.communes} communes, {loaded.population} habitants."
+    if link:
+        text += f"\nLien de première connexion (une seule fois, 24 heures) :\n  {link}"
+    emit(
+        {
+            "communes": loaded.communes,
+            "epci": loaded.epcis,
+            "population": loaded.population,
+            "sign_in_link": link,
+        },
+        text,
+        as_json,
+    )
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=None)
+@click.option("--tls-cert", type=click.Path(exists=True, path_type=Path))
+@click.option("--tls-key", type=click.Path(exists=True, path_type=Path))
+@click.option("--workers", type=click.IntRange(1, 32), default=1, show_default=True)
+def serve(port: int | None, tls_cert: Path | None, tls_key: Path | None, workers: int) -> None:
+    """Sert le portail et fait tourner les travaux."""
+    from souverain.core import serve as supervisor
+
+    supervisor.serve(port or settings.PORT, tls_cert, tls_key, workers)
+
+
+@click.command()
+def worker() -> None:
+    """Fait tourner les travaux, les évènements et les envois (lancé par serve)."""
+    from souverain.core import worker as loop
+
+    loop.main()
+
+
+@click.group()
+def user() -> None:
+    """Les personnes."""
+
+
+@user.command("create")
+@click.option("--email", required=True)
+@click.option("--organisation", "code", required=True, help="Code INSEE, SIREN, ou 21.")
+@click.option("--role", type=click.Choice(Role.values), required=True)
+@json_option
+def user_create(email: str, code: str, role: str, as_json: bool) -> None:
+    """Invite une personne et donne son lien de première connexion."""
+    link = _invitation_link(email, Role(role), _organisation(code))
+    emit(
+        {"email": email, "organisation": code, "role": role, "sign_in_link": link},
+        f"Lien à transmettre à {email} (une seule fois, 24 heures) :\n  {link}",
+        as_json,
+    )
+
+
+def _organisation(code: str) -> Organisation:
+    found = Organisation.objects.filter(code=code).first()
+    if found is None:
+        raise click.ClickException(f"Aucune organisation n'a le code {code}.")
+    return found
+
+
+@click.group()
+def organisation() -> None:
+    """Les communes, intercommunalités et directions."""
+
+
+def _described(found: Organisation) -> dict[str, Any]:
+    return {
+        "code": found.code,
+        "kind": found.kind,
+        "name": found.name,
+        "siren": found.siren or None,
+    }
+
+
+@organisation.command("list")
+@json_option
+def organisation_list(as_json: bool) -> None:
+    """Toutes les organisations."""
+    items = [_described(found) for found in Organisation.objects.order_by("code")]
+    lines = [f"{item['code']:>10}  {item['name']}" for item in items]
+    emit({"count": len(items), "items": items}, "\n".join(lines), as_json)
+
+
+@organisation.command("show")
+@click.argument("code")
+@json_option
+def organisation_show(code: str, as_json: bool) -> None:
+    """Une organisation, par son code."""
+    item = _described(_organisation(code))
+    emit(item, "\n".join(f"{key}: {value}" for key, value in item.items()), as_json)
+
+
+@click.group("journal")
+def journal_commands() -> None:
+    """Le journal scellé."""
+
+
+@journal_commands.command("head")
+@json_option
+def journal_head(as_json: bool) -> None:
+    """La dernière empreinte, à conserver ailleurs."""
+    head = journal.head()
+    emit({"seq": head.seq, "hash": head.hash}, f"{head.seq} {head.hash}", as_json)
+
+
+@journal_commands.command("verify")
+@click.option("--head", "known", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def journal_verify(known: Path | None, as_json: bool) -> None:
+    """Vérifie toute la chaîne, et qu'aucune fin n'a été coupée depuis une empreinte conservée."""
+    head = _read_head(known) if known else None
+    outcome = journal.verify(head)
+    if outcome.fault:
+        raise click.ClickException(f"Journal atteint : {outcome.fault}.")
+    emit(
+        {"whole": True, "entries": outcome.entries, "hash": outcome.head.hash},
+        f"Journal entier : {outcome.entries} entrées, empreinte {outcome.head.hash}.",
+        as_json,
+    )
+
+
+def _read_head(path: Path) -> journal.Head:
+    """A file written by `journal head --json` or by the nightly export."""
+    try:
+        content = json.loads(path.read_text()[:10_000])
+        return journal.Head(int(content["seq"]), str(content["hash"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(
+            f"{path} : ce n'est pas une empreinte de journal (seq et hash attendus)."
+        ) from error
+
+
+@journal_commands.command("export")
+@click.argument("file", type=click.File("wb", atomic=True))
+@json_option
+def journal_export(file: Any, as_json: bool) -> None:
+    """Écrit toutes les entrées scellées, une par ligne (JSON)."""
+    count = 0
+    for body in journal.bodies():
+        file.write(body + b"\n")
+        count += 1
+    emit({"entries": count}, f"{count} entrées écrites.", as_json)

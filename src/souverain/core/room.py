@@ -1,0 +1,63 @@
+"""The kernel's manifest: its own permissions, health and holdings."""
+
+from __future__ import annotations
+
+from django.db import connection
+
+from souverain.core.roles import Role
+from souverain.core.rooms import DataClass, Health, HealthCheck, Holding, Permission, Reach, Room
+
+EVERYBODY = dict.fromkeys(Role, Reach.SELF)
+
+
+def _database_answers() -> Health:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return Health(True, "La base de données répond.")
+
+
+ROOM = Room(
+    name="core",
+    title="Le socle",
+    summary="Organisations, personnes, droits, journal, travaux et messages.",
+    icon="building",
+    permissions=(
+        Permission("core.public", "Voir les pages publiques", public=True),
+        Permission("core.own", "Gérer son propre compte", EVERYBODY),
+        Permission(
+            "core.members",
+            "Inviter et retirer des membres",
+            {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
+        ),
+        Permission(
+            "core.journal",
+            "Lire le journal",
+            {
+                Role.OPERATOR: Reach.EVERYWHERE,
+                Role.AUDITOR: Reach.EVERYWHERE,
+                Role.COMMUNE_ADMIN: Reach.ORGANISATION,
+            },
+        ),
+        Permission(
+            "core.supervise",
+            "Voir la supervision",
+            {
+                Role.OPERATOR: Reach.EVERYWHERE,
+                Role.DUTY_OFFICER: Reach.EVERYWHERE,
+            },
+        ),
+        Permission("core.operate", "Exploiter le cloud", {Role.OPERATOR: Reach.EVERYWHERE}),
+    ),
+    health=(HealthCheck("database", "Base de données", _database_answers),),
+    holdings=(
+        Holding(
+            "Comptes et journal",
+            frozenset({DataClass.PERSONAL, DataClass.INTERNAL}),
+            "Donner accès au service et prouver ce qui s'y fait",
+            "Mission d'intérêt public (RGPD, art. 6.1.e)",
+            "Compte : tant que la personne a un rôle. Journal : sans nom ni adresse ; "
+            "le détail personnel peut être effacé.",
+            "Les opérateurs du département",
+        ),
+    ),
+)

@@ -1,0 +1,32 @@
+"""What the shell of every page shows: the menu that this person may use, and the bell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+
+from souverain.core import rooms
+from souverain.core.access import ANONYMOUS, permits
+from souverain.core.notifications import unread_count
+
+
+def context(request: HttpRequest) -> dict[str, Any]:
+    """The template variables that `core/base.html` reads."""
+    actor = getattr(request, "actor", ANONYMOUS)
+    return {
+        "navigation": [
+            {
+                "title": item.title,
+                "url": reverse(item.url),
+                "icon": item.icon,
+                "active": request.path == reverse(item.url),
+            }
+            for item in rooms.every("navigation")
+            if permits(actor, item.permission)
+        ],
+        "unread_notifications": unread_count(actor.user) if actor.user else 0,
+        "version": settings.VERSION,
+    }

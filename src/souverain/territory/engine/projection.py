@@ -1,0 +1,57 @@
+"""Between longitude/latitude (RGF93, EPSG:4171) and metres (Lambert-93, EPSG:2154; the official
+UTM zone of each overseas département). Source: pyproj (PROJ's EPSG database), network off."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import shapely
+
+RGF93 = 4171
+LAMBERT_93 = 2154
+_OVERSEAS = {
+    "971": 5490, "972": 5490, "973": 2972, "974": 2975, "975": 4467, "976": 4471,
+    "977": 5490, "978": 5490,
+}  # fmt: skip
+
+Floats = npt.NDArray[np.float64]
+
+
+def metric_crs(departement: str) -> int:
+    """EPSG code of the official metric projection of a département."""
+    return _OVERSEAS.get(departement, LAMBERT_93)
+
+
+@lru_cache(maxsize=32)
+def _transformer(source: int, target: int) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+def lonlat_to_metres(
+    longitude_deg: npt.ArrayLike, latitude_deg: npt.ArrayLike, crs: int = LAMBERT_93
+) -> Floats:
+    """RGF93 degrees, shape (n,) each → metres, shape (n, 2): easting, northing."""
+    x, y = _transformer(RGF93, crs).transform(
+        np.asarray(longitude_deg, float), np.asarray(latitude_deg, float)
+    )
+    return np.column_stack([x, y])
+
+
+def metres_to_lonlat(xy_m: Floats, crs: int = LAMBERT_93) -> Floats:
+    """Metres, shape (n, 2) → RGF93 degrees, shape (n, 2): longitude, latitude."""
+    longitude, latitude = _transformer(crs, RGF93).transform(xy_m[:, 0], xy_m[:, 1])
+    return np.column_stack([longitude, latitude])
+
+
+def geometries_to_metres(geometries: Any, crs: int = LAMBERT_93) -> Any:
+    """Shapely geometries in RGF93 degrees → metres; same shape."""
+    return shapely.transform(geometries, lambda c: lonlat_to_metres(c[:, 0], c[:, 1], crs))
+
+
+def geometries_to_lonlat(geometries: Any, crs: int = LAMBERT_93) -> Any:
+    """Shapely geometries in metres → RGF93 degrees; same shape."""
+    return shapely.transform(geometries, lambda c: metres_to_lonlat(c, crs))

@@ -1,0 +1,33 @@
+"""The manifest of the shared ground."""
+
+from __future__ import annotations
+
+from souverain.core.rooms import DataClass, Health, HealthCheck, Holding, Permission, Room
+
+
+def _communes_are_loaded() -> Health:
+    from souverain.territory.models import Commune
+
+    count = Commune.objects.count()
+    return Health(count > 0, f"{count} communes chargées.")
+
+
+ROOM = Room(
+    name="territory",
+    title="Le territoire",
+    summary="Les communes et les intercommunalités du département.",
+    icon="map",
+    permissions=(Permission("territory.view", "Voir les communes", public=True),),
+    health=(HealthCheck("communes", "Communes", _communes_are_loaded),),
+    holdings=(
+        Holding(
+            "Communes et intercommunalités",
+            frozenset({DataClass.PUBLIC}),
+            "Situer les services du cloud",
+            "Données publiques (INSEE, DGCL, IGN)",
+            "Sans limite",
+            "Tout le monde",
+        ),
+    ),
+    api="souverain.territory.api:router",
+)
