@@ -284,22 +284,25 @@ class LocalProcesses:
 
     def __init__(self, command: Sequence[str] = (sys.executable, "-m", "souverain", "job", "run")):
         self.command = tuple(command)
-        self.children: dict[int, subprocess.Popen[bytes]] = {}
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, job: Job) -> str:
+        for ended in list(self.children):
+            self.is_alive(ended)
         child = subprocess.Popen(
             [*self.command, str(job.pk)], stdin=subprocess.DEVNULL, start_new_session=True
         )
-        self.children[child.pid] = child
         found = _process_state(child.pid)
-        return f"{child.pid}:{found[1] if found else ''}"
+        handle = f"{child.pid}:{found[1] if found else ''}"
+        self.children[handle] = child
+        return handle
 
     def is_alive(self, handle: str) -> bool:
         pid, _, started = handle.partition(":")
         found = _process_state(int(pid)) if pid else None
         if found is not None and found[1] == started and found[0] not in "ZX":
             return True
-        child = self.children.pop(int(pid), None) if pid else None
+        child = self.children.pop(handle, None)
         if child is not None:
             # Until it is reaped the pid is still its group's: nothing of the job outlives it.
             with suppress(ProcessLookupError, PermissionError):
