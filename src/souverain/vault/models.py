@@ -1,0 +1,99 @@
+"""The vault's records, written only by `vault.services`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from souverain.core import clock
+from souverain.core.models import Device, Organisation
+
+DEFAULT_QUOTA_BYTES = 50 * 10**9
+
+
+class Quota(models.Model):
+    """How many bytes an organisation may keep, when it is not the default."""
+
+    organisation = models.OneToOneField(Organisation, models.PROTECT, primary_key=True)
+    bytes = models.BigIntegerField(default=DEFAULT_QUOTA_BYTES)
+
+
+class DepositSet(models.Model):
+    """One restic repository of an organisation: what it holds, how long, how fresh it must be."""
+
+    class Kind(models.TextChoices):
+        GENERAL = "general", "Dossiers courants"
+        CIVIL_STATUS = "civil-status", "État civil"
+        DELIBERATIONS = "deliberations", "Délibérations"
+        ACCOUNTS = "accounts", "Comptes"
+
+    class Retention(models.TextChoices):
+        STANDARD = "standard", "Copie de sécurité courante"
+        TEN_YEARS = "ten-years", "Dix ans"
+        FOREVER = "forever", "Sans limite"
+
+    organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="deposit_sets")
+    code = models.SlugField(max_length=40, default="general")
+    title = models.CharField(max_length=120)
+    kind = models.CharField(max_length=20, choices=Kind, default=Kind.GENERAL)
+    retention_class = models.CharField(max_length=20, choices=Retention, default=Retention.STANDARD)
+    fresh_within_hours = models.PositiveIntegerField(default=26)
+    stored_bytes = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        ordering: ClassVar = ["organisation__name", "code"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["organisation", "code"], name="deposit_set_code_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def prefix(self) -> str:
+        """Where the set's folder is in the object store."""
+        return f"vault/{self.organisation.code}/{self.code}"
+
+
+class StoredObject(models.Model):
+    """One life of one object: born at the server's receipt time, perhaps dead (deleted by the
+    client) later; the bytes stay. The database refuses deletes, and any update but a death."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="objects_stored")
+    type = models.CharField(max_length=10)
+    name = models.CharField(max_length=64)
+    size = models.BigIntegerField()
+    received_at = models.DateTimeField()
+    died_at = models.DateTimeField(null=True)
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deposit_set", "type", "name"],
+                condition=Q(died_at__isnull=True),
+                name="stored_object_lives_once",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["deposit_set", "type", "name"], name="stored_object_by_name"),
+            models.Index(fields=["deposit_set", "-received_at"], name="stored_object_by_birth"),
+            models.Index(fields=["deposit_set", "-died_at"], name="stored_object_by_death"),
+        ]
+
+
+class ReadDay(models.Model):
+    """What a device without the restore role read of the data on one legal day."""
+
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    day = models.DateField()
+    read_bytes = models.BigIntegerField(default=0)
+    limit_bytes = models.BigIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["device", "day"], name="read_day_once"),
+        ]

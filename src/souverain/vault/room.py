@@ -1,0 +1,69 @@
+"""The vault's manifest."""
+
+from __future__ import annotations
+
+import os
+
+from souverain.core.roles import Role
+from souverain.core.rooms import (
+    DataClass,
+    EventKind,
+    Health,
+    HealthCheck,
+    Holding,
+    Permission,
+    Reach,
+    Room,
+)
+
+
+def _store_takes_writes() -> Health:
+    from souverain.vault.services import store
+
+    root = store().root
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.access(root, os.W_OK | os.X_OK):
+        return Health(True, "Le dossier des copies accepte les écritures.")
+    return Health(False, "Le dossier des copies refuse les écritures.")
+
+
+ROOM = Room(
+    name="vault",
+    title="Le coffre-fort",
+    summary="Copies chiffrées des dossiers sensibles des communes.",
+    icon="safe",
+    permissions=(
+        Permission(
+            "vault.view",
+            "Voir le coffre-fort d'une commune",
+            {
+                Role.OPERATOR: Reach.EVERYWHERE,
+                Role.AUDITOR: Reach.EVERYWHERE,
+                Role.COMMUNE_ADMIN: Reach.ORGANISATION,
+                Role.COMMUNE_MEMBER: Reach.ORGANISATION,
+            },
+        ),
+        Permission(
+            "vault.manage",
+            "Ajouter ou révoquer un appareil du coffre-fort",
+            {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
+        ),
+        Permission(
+            "vault.oversee",
+            "Voir tous les coffres-forts",
+            {Role.OPERATOR: Reach.EVERYWHERE, Role.AUDITOR: Reach.EVERYWHERE},
+        ),
+    ),
+    health=(HealthCheck("store", "Dossier des copies", _store_takes_writes),),
+    events=(EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),),
+    holdings=(
+        Holding(
+            "Copies chiffrées des dossiers des communes",
+            frozenset({DataClass.PERSONAL, DataClass.SOCIAL, DataClass.CIVIL_STATUS}),
+            "Rendre à la commune ses dossiers après une panne ou une attaque",
+            "Mission d'intérêt public (RGPD, art. 6.1.e)",
+            "Selon la classe de conservation de chaque dépôt ; rien n'est encore détruit",
+            "La commune seule : le département n'a pas la clé de déchiffrement",
+        ),
+    ),
+)
