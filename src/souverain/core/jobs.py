@@ -26,7 +26,7 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from souverain.core import clock, journal, rooms
+from souverain.core import clock, egress, journal, rooms
 from souverain.core.access import SYSTEM, Actor
 from souverain.core.models import Job, Organisation
 from souverain.core.rooms import DataClass
@@ -210,9 +210,11 @@ def _captured(report: _Report) -> Iterator[None]:
 
 
 def run(job_id: UUID | str) -> None:
-    """Do one job, in this process. Only a job that an executor is starting runs, and only once."""
+    """Do one job, in this process, which is given to it whole: output and egress are guarded until
+    it ends. Only a job that an executor is starting runs, and only once."""
     if not Job.objects.filter(pk=job_id, state=State.STARTING).update(state=State.RUNNING):
         raise LookupError(f"le travail {job_id} n'attend pas d'être exécuté")
+    egress.install_hook()
     job = Job.objects.get(pk=job_id)
     report = _Report(job)
     outcome: dict[str, Any]
