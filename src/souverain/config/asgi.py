@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "souverain.config.settings")
 
 from django.core.asgi import get_asgi_application
 
-application = get_asgi_application()
+_django = get_asgi_application()
+
+from souverain.vault import server as vault
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http" and vault.matches(scope["path"]):
+        await vault.application(scope, receive, send)
+    else:
+        await _django(scope, receive, send)

@@ -53,7 +53,7 @@ SECRET_KEY = _secret_key()
 DEBUG = False
 ALLOWED_HOSTS = [_public.hostname or "localhost", *_LOOPBACK]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-ROOMS = installed(["core", "territory", "portal"])
+ROOMS = installed(["core", "territory", "vault", "portal"])
 DECOUPAGE = PROJECT / "web/node_modules/@etalab/decoupage-administratif/data"
 DEPARTEMENT = os.environ.get("SOUVERAIN_DEPARTEMENT", "21")
 
