@@ -15,6 +15,8 @@ _KERNEL = {
     "user": "user",
     "organisation": "organisation",
     "journal": "journal_commands",
+    "job": "job",
+    "egress": "egress_commands",
 }
 _ROOMS = ("vault",)
 

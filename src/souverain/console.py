@@ -14,10 +14,11 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.urls import reverse
 
-from souverain.core import journal
+from souverain.core import clock, egress, jobs, journal
 from souverain.core.access import of_console
-from souverain.core.models import Organisation, RoleAssignment
+from souverain.core.models import EgressRule, Job, Organisation, RoleAssignment
 from souverain.core.roles import Role
+from souverain.core.rooms import DataClass
 from souverain.core.services import invite
 from souverain.territory.services import load_departement
 
@@ -206,3 +207,114 @@ def journal_export(file: Any, as_json: bool) -> None:
         file.write(body + b"\n")
         count += 1
     emit({"entries": count}, f"{count} entrées écrites.", as_json)
+
+
+@click.group()
+def job() -> None:
+    """Les travaux."""
+
+
+def _job_described(found: Job) -> dict[str, Any]:
+    return {
+        "id": str(found.pk),
+        "name": found.name,
+        "state": found.state,
+        "done": found.done,
+        "total": found.total,
+        "message": found.message,
+        "error": found.error or None,
+        "created_at": clock.rfc3339(found.created_at),
+    }
+
+
+def _job(identity: str) -> Job:
+    try:
+        return Job.objects.get(pk=identity)
+    except (Job.DoesNotExist, ValidationError) as error:
+        raise click.ClickException(f"Aucun travail n'a l'identifiant {identity}.") from error
+
+
+@job.command("list")
+@json_option
+def job_list(as_json: bool) -> None:
+    """Les travaux, le plus récent d'abord (200 au plus)."""
+    items = [_job_described(found) for found in Job.objects.order_by("-created_at")[:200]]
+    lines = [f"{item['id']}  {item['state']:<12} {item['name']}" for item in items]
+    text = "\n".join(lines) or "Aucun travail."
+    emit({"count": len(items), "items": items}, text, as_json)
+
+
+@job.command("show")
+@click.argument("identity")
+@json_option
+def job_show(identity: str, as_json: bool) -> None:
+    """Un travail et la fin de son journal d'exécution."""
+    found = _job(identity)
+    item = {**_job_described(found), "log": found.log, "result": found.result}
+    emit(item, "\n".join(f"{key}: {value}" for key, value in item.items()), as_json)
+
+
+@job.command("cancel")
+@click.argument("identity")
+@json_option
+def job_cancel(identity: str, as_json: bool) -> None:
+    """Demande l'arrêt d'un travail."""
+    found = _job(identity)
+    jobs.cancel(of_console(), found)
+    found.refresh_from_db()
+    emit(_job_described(found), f"Travail {found.pk} : arrêt demandé.", as_json)
+
+
+@job.command("run", hidden=True)
+@click.argument("identity")
+def job_run(identity: str) -> None:
+    """Exécute un travail dans ce processus (lancé par worker)."""
+    jobs.run(identity)
+
+
+@click.group("egress")
+def egress_commands() -> None:
+    """Les destinations que le cloud a le droit de joindre."""
+
+
+@egress_commands.command("list")
+@json_option
+def egress_list(as_json: bool) -> None:
+    """Les destinations permises."""
+    items = list(EgressRule.objects.values("id", "host", "port", "purpose", "data_classes"))
+    lines = [f"{item['id']}  {item['host']}:{item['port']}  {item['purpose']}" for item in items]
+    text = "\n".join(lines) or "Aucune : rien ne sort de cette machine."
+    emit({"count": len(items), "items": items}, text, as_json)
+
+
+@egress_commands.command("allow")
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option("--purpose", required=True, help="Par exemple email.")
+@click.option(
+    "--data-class",
+    "data_classes",
+    multiple=True,
+    required=True,
+    type=click.Choice([str(known) for known in DataClass]),
+)
+@json_option
+def egress_allow(
+    host: str, port: int, purpose: str, data_classes: tuple[str, ...], as_json: bool
+) -> None:
+    """Permet une destination, pour un usage et des classes de données."""
+    classes = [DataClass(known) for known in data_classes]
+    rule = egress.allow(of_console(), host, port, purpose, classes)
+    emit({"id": rule.pk}, f"Destination {rule.pk} permise : {host}:{port}.", as_json)
+
+
+@egress_commands.command("remove")
+@click.argument("identity", type=int)
+@json_option
+def egress_remove(identity: int, as_json: bool) -> None:
+    """Retire une destination."""
+    rule = EgressRule.objects.filter(pk=identity).first()
+    if rule is None:
+        raise click.ClickException(f"Aucune destination n'a le numéro {identity}.")
+    egress.remove(of_console(), rule)
+    emit({"id": identity}, f"Destination {identity} retirée.", as_json)

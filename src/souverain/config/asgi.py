@@ -11,7 +11,7 @@ from django.core.asgi import get_asgi_application
 
 _django = get_asgi_application()
 
-from souverain.vault import server as vault
+from souverain.vault import server as vault  # noqa: E402 - Django must be set up first
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import connection
 
+from souverain.core import worker
 from souverain.core.roles import Role
 from souverain.core.rooms import DataClass, Health, HealthCheck, Holding, Permission, Reach, Room
 
@@ -48,7 +49,10 @@ ROOM = Room(
         ),
         Permission("core.operate", "Exploiter le cloud", {Role.OPERATOR: Reach.EVERYWHERE}),
     ),
-    health=(HealthCheck("database", "Base de données", _database_answers),),
+    health=(
+        HealthCheck("database", "Base de données", _database_answers),
+        HealthCheck("worker", "Travaux et envois", worker.health),
+    ),
     holdings=(
         Holding(
             "Comptes et journal",
