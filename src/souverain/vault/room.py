@@ -11,6 +11,7 @@ from souverain.core.rooms import (
     Health,
     HealthCheck,
     Holding,
+    NavigationItem,
     Permission,
     Reach,
     Room,
@@ -54,6 +55,8 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE, Role.AUDITOR: Reach.EVERYWHERE},
         ),
     ),
+    navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
+    urls="souverain.vault.urls",
     health=(HealthCheck("store", "Dossier des copies", _store_takes_writes),),
     events=(EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),),
     holdings=(

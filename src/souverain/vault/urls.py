@@ -1,0 +1,12 @@
+"""The vault's pages."""
+
+from django.urls import path
+
+from souverain.vault import views
+
+app_name = "vault"
+urlpatterns = [
+    path("", views.overview, name="overview"),
+    path("communes/<str:code>/", views.commune, name="commune"),
+    path("communes/<str:code>/appareils/<str:pk>/revoquer/", views.revoke, name="revoke"),
+]
