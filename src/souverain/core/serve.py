@@ -114,9 +114,13 @@ def serve(port: int, tls_cert: Path | None, tls_key: Path | None, workers: int) 
 def supervise(children: Sequence[Watched]) -> None:
     """Keep the children running until SIGTERM or SIGINT, then stop them and wait."""
 
+    def stop_all() -> None:
+        for child in children:
+            child.stop()
+
     def stop(*_: object) -> None:
         # In a thread: a signal handler must not take a lock that the main thread may hold.
-        threading.Thread(target=lambda: [child.stop() for child in children]).start()
+        threading.Thread(target=stop_all).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
@@ -124,4 +128,6 @@ def supervise(children: Sequence[Watched]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        # With a timeout: a signal that another thread received is seen at the next turn.
+        while thread.is_alive():
+            thread.join(1)

@@ -75,7 +75,9 @@ def main() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        # With a timeout: a signal that another thread received is seen at the next turn.
+        while thread.is_alive():
+            thread.join(1)
     logger.info("worker stopped")
 
 
@@ -91,7 +93,7 @@ def _write(path: Path, content: str) -> None:
 
 
 def _heartbeat() -> Path:
-    return settings.HOME / "worker-heartbeat"  # type: ignore[no-any-return]
+    return settings.HOME / "worker-heartbeat"
 
 
 def beat() -> None:

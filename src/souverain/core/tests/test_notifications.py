@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import send_mail
 
 from souverain.core import clock, notifications
 from souverain.core.models import Message, Notification, User
 
+LOOPBACK = IPv4Address("127.0.0.1")
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -36,6 +46,63 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def certificate(tmp_path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, signed by its own key, and that key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "essai")])
+    now = clock.now()
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = tmp_path / "cert.pem", tmp_path / "key.pem"
+    files[0].write_bytes(signed.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_starttls_carries_the_account_to_a_trusted_server_only(
+    person, port, settings, certificate, monkeypatch, trusted: bool
+) -> None:
+    given: list[bytes] = []
+
+    def authenticate(server, session, envelope, mechanism, login: LoginPassword) -> AuthResult:
+        given.append(login.login + b" " + login.password)
+        return AuthResult(success=True)
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    settings.SMTP_URL = f"smtp://compte:mot%40passe@127.0.0.1:{port}?starttls=1"
+    inbox = Inbox()
+    server = Controller(
+        inbox,
+        hostname="127.0.0.1",
+        port=port,
+        tls_context=context,
+        authenticator=authenticate,
+        auth_required=True,
+    )
+    server.start()
+    try:
+        notifications.notify([person], "Bonjour")
+        assert notifications.send_pending() == int(trusted)
+    finally:
+        server.stop()
+    assert set(given) == ({b"compte mot@passe"} if trusted else set())
+    assert len(inbox.letters) == int(trusted)
 
 
 @pytest.fixture
