@@ -47,7 +47,10 @@ def test_a_dead_child_starts_again_and_a_signal_stops_all(number: int) -> None:
         assert name == "worker" and again != children["worker"]
 
         supervisor.send_signal(number)
-        assert supervisor.wait(20) == 0
+        try:
+            assert supervisor.wait(20) == 0
+        finally:
+            supervisor.kill()
         for pid in (children["web"], again):
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
