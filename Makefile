@@ -7,7 +7,7 @@ export SOUVERAIN_HOME ?= $(CURDIR)/var
 export PATH := $(CURDIR)/build/node/bin:$(PATH)
 BIN := .venv/bin
 
-.PHONY: run install test ci prove bench docs lint clean debian-packages
+.PHONY: run install test ci prove bench lint clean debian-packages
 
 run: install
 	@$(BIN)/souverain init
@@ -50,9 +50,6 @@ prove: debian-packages install build/.installed-dev
 
 bench: install build/.installed-dev
 	$(BIN)/python benchmarks/core.py
-
-docs:
-	@echo "docs/*.md are read as they are."
 
 clean:
 	rm -rf build .venv web/node_modules .pytest_cache .mypy_cache .ruff_cache

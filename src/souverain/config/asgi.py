@@ -11,7 +11,10 @@ from django.core.asgi import get_asgi_application
 
 _django = get_asgi_application()
 
+from souverain.core import egress  # noqa: E402 - Django must be set up first
 from souverain.vault import server as vault  # noqa: E402 - Django must be set up first
+
+egress.install_hook()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
@@ -26,6 +27,12 @@ def _store_takes_writes() -> Health:
     if os.access(root, os.W_OK | os.X_OK):
         return Health(True, "Le dossier des copies accepte les écritures.")
     return Health(False, "Le dossier des copies refuse les écritures.")
+
+
+def _card(code: str) -> queries.Card:
+    from souverain.vault.card import commune_card
+
+    return commune_card(code)
 
 
 ROOM = Room(
@@ -57,6 +64,7 @@ ROOM = Room(
     ),
     navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
     urls="souverain.vault.urls",
+    answers=((queries.commune_card, _card),),
     health=(HealthCheck("store", "Dossier des copies", _store_takes_writes),),
     events=(EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),),
     holdings=(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import Max, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -16,6 +17,7 @@ from souverain.core.access import permits, requires
 from souverain.core.format import bytes_fr, datetime_fr
 from souverain.core.models import Device, Organisation
 from souverain.vault import services
+from souverain.vault.forms import DeviceForm
 from souverain.vault.models import DepositSet, StoredObject
 
 _MOMENTS = 20
@@ -34,8 +36,9 @@ def _snapshots(organisation: Organisation) -> list[datetime]:
 @requires("vault.oversee")
 def overview(request: HttpRequest) -> HttpResponse:
     rows = []
-    for found in DepositSet.objects.select_related("organisation"):
-        last = next(iter(_snapshots(found.organisation)), None)
+    received = Max("objects_stored__received_at", filter=Q(objects_stored__type="snapshots"))
+    for found in DepositSet.objects.select_related("organisation").annotate(last=received):
+        last = found.last
         url = reverse("vault:commune", kwargs={"code": found.organisation.code})
         rows.append(
             [
@@ -62,8 +65,28 @@ def commune(request: HttpRequest, code: str) -> HttpResponse:
         "quota_bytes": services.quota_bytes(organisation),
         "devices": Device.objects.filter(room="vault", organisation=organisation),
         "may_manage": permits(request.actor, "vault.manage", organisation=organisation),  # type: ignore[attr-defined]
+        "form": DeviceForm(),
     }
     return render(request, "vault/commune.html", content)
+
+
+@requires("vault.manage", of=_of_commune)
+@require_POST
+def add_device(request: HttpRequest, code: str) -> HttpResponse:
+    """Enrol a machine and show, once, the exact commands to type on it."""
+    organisation = get_object_or_404(Organisation, code=code)
+    form = DeviceForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Donnez un nom à l'appareil et choisissez au moins un droit.")
+        return redirect("vault:commune", code=code)
+    device, repository = services.add_device(
+        request.actor,  # type: ignore[attr-defined]
+        organisation,
+        form.cleaned_data["name"],
+        form.cleaned_data["roles"],
+    )
+    content = {"commune": organisation, "device": device, "repository": repository}
+    return render(request, "vault/device_added.html", content)
 
 
 @requires("vault.manage", of=_of_commune)

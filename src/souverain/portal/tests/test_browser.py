@@ -82,8 +82,29 @@ def assert_sound(page: Page, cloud: Cloud, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
 
 
+def restic(repository: str, folder: Path, *arguments: str) -> None:
+    environment = {
+        **os.environ,
+        "RESTIC_REPOSITORY": repository,
+        "RESTIC_PASSWORD": "mairie",
+        "RESTIC_CACHE_DIR": str(folder / "cache"),
+    }
+    subprocess.run(
+        ["restic", *arguments], env=environment, check=True, capture_output=True, timeout=120
+    )
+
+
+def back_up(repository: str, folder: Path) -> None:
+    """What the page says to type, on a folder with a register in it."""
+    registers = folder / "registres"
+    registers.mkdir()
+    (registers / "naissances-2026.txt").write_text("acte 1\n" * 1000)
+    restic(repository, folder, "init")
+    restic(repository, folder, "backup", str(registers))
+
+
 def test_a_newcomer_becomes_operator_and_invites_a_secretary(
-    cloud: Cloud, browser: Browser
+    cloud: Cloud, browser: Browser, tmp_path: Path
 ) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     asked: list[str] = []
@@ -102,6 +123,8 @@ def test_a_newcomer_becomes_operator_and_invites_a_secretary(
         "/",
         "/communes/",
         "/communes/21231/",
+        "/vault/",
+        "/vault/communes/21231/",
         "/journal/",
         "/supervision/",
         "/profil/",
@@ -128,6 +151,22 @@ def test_a_newcomer_becomes_operator_and_invites_a_secretary(
     page.get_by_role("button", name="Inviter").click()
     link = page.locator("#lien").text_content() or ""
     assert "/invitation/" in link
+
+    page.goto(f"{cloud.url}/vault/communes/21231/")
+    page.get_by_label("Nom de l'appareil").fill("poste du secrétariat")
+    page.get_by_role("button", name="Ajouter").click()
+    repository = (page.locator("#depot").text_content() or "").strip()
+    assert_sound(page, cloud, 1280)
+    back_up(repository, tmp_path)
+    page.goto(f"{cloud.url}/communes/21231/")
+    assert "Dernière sauvegarde reçue" in (page.text_content("main") or "")
+    page.goto(f"{cloud.url}/vault/communes/21231/")
+    assert_sound(page, cloud, 1280)
+    page.get_by_role("button", name="Révoquer").first.click()
+    page.locator("dialog[open] button[type=submit]").click()
+    page.get_by_text("est révoqué").wait_for()
+    with pytest.raises(subprocess.CalledProcessError):
+        restic(repository, tmp_path, "snapshots")
 
     secretary = browser.new_context().new_page()
     secretary.goto(link.strip())
