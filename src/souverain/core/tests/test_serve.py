@@ -22,7 +22,7 @@ from souverain.core import serve
 serve.FIRST_DELAY_S = 0.01
 child = '''
 import os, signal, sys
-print(sys.argv[1], os.getpid(), flush=True)
+os.write(1, f"{sys.argv[1]} {os.getpid()}{os.linesep}".encode())  # whole: the pipe is shared
 signal.pause()
 '''
 serve.supervise(
@@ -41,13 +41,12 @@ def test_a_dead_child_starts_again_and_a_signal_stops_all(number: int) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR], stdout=subprocess.PIPE, text=True
     ) as supervisor:
-        children = dict(started(supervisor.stdout) for _ in range(2))
-        os.kill(children["worker"], signal.SIGKILL)
-        name, again = started(supervisor.stdout)
-        assert name == "worker" and again != children["worker"]
-
-        supervisor.send_signal(number)
         try:
+            children = dict(started(supervisor.stdout) for _ in range(2))
+            os.kill(children["worker"], signal.SIGKILL)
+            name, again = started(supervisor.stdout)
+            assert name == "worker" and again != children["worker"]
+            supervisor.send_signal(number)
             assert supervisor.wait(20) == 0
         finally:
             supervisor.kill()
