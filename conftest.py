@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 
-os.environ["SOUVERAIN_HOME"] = tempfile.mkdtemp(prefix="souverain-test-")
+import pytest
+
+HOME = tempfile.mkdtemp(prefix="souverain-test-")
+os.environ["SOUVERAIN_HOME"] = HOME
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files() -> Iterator[None]:
+    """The pages' files, gathered as `souverain init` does; the home goes with the run."""
+    from django.core.management import call_command
+
+    call_command("collectstatic", interactive=False, verbosity=0)
+    yield
+    shutil.rmtree(HOME, ignore_errors=True)

@@ -208,7 +208,7 @@ CONTENT_SECURITY_POLICY = {
 
 # Static files: the islands that Vite built, and the rooms' own -----------------------------------
 STATIC_URL = "/static/"
-STATIC_ROOT = PROJECT / "build" / "static"
+STATIC_ROOT = HOME / "static"
 WEB_BUILD = PROJECT / "build" / "web"
 STATICFILES_DIRS = [WEB_BUILD] if WEB_BUILD.is_dir() else []
 DJANGO_VITE = {"default": {"manifest_path": WEB_BUILD / "manifest.json", "static_url_prefix": ""}}
