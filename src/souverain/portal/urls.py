@@ -2,22 +2,22 @@
 
 from django.urls import path
 
-from souverain.portal import views
+from souverain.portal.views import account, communes, home, journal, members, notices, supervision
 
 app_name = "portal"
 urlpatterns = [
-    path("", views.home, name="home"),
-    path("invitation/<str:token>/", views.invitation, name="invitation"),
-    path("communes/", views.communes, name="communes"),
-    path("communes/<str:code>/", views.commune, name="commune"),
-    path("communes/<str:code>/membres/inviter/", views.invite_member, name="invite"),
-    path("communes/<str:code>/membres/<int:pk>/retirer/", views.remove_member, name="remove"),
-    path("journal/", views.journal_page, name="journal"),
-    path("supervision/", views.supervision, name="supervision"),
-    path("profil/", views.profile, name="profile"),
-    path("notifications/", views.notifications, name="notifications"),
-    path("documentation-technique/", views.api_docs, name="api_docs"),
-    path("mentions-legales/", views.legal, name="legal"),
-    path("accessibilite/", views.accessibility, name="accessibility"),
-    path("donnees-personnelles/", views.privacy, name="privacy"),
+    path("", home.home, name="home"),
+    path("invitation/<str:token>/", account.invitation, name="invitation"),
+    path("communes/", communes.communes, name="communes"),
+    path("communes/<str:code>/", communes.commune, name="commune"),
+    path("communes/<str:code>/membres/inviter/", members.invite_member, name="invite"),
+    path("communes/<str:code>/membres/<int:pk>/retirer/", members.remove_member, name="remove"),
+    path("journal/", journal.journal_page, name="journal"),
+    path("supervision/", supervision.supervision, name="supervision"),
+    path("profil/", account.profile, name="profile"),
+    path("notifications/", account.notifications, name="notifications"),
+    path("documentation-technique/", notices.api_docs, name="api_docs"),
+    path("mentions-legales/", notices.legal, name="legal"),
+    path("accessibilite/", notices.accessibility, name="accessibility"),
+    path("donnees-personnelles/", notices.privacy, name="privacy"),
 ]
