@@ -18,7 +18,7 @@ _KERNEL = {
     "job": "job",
     "egress": "egress_commands",
 }
-_ROOMS = ("vault",)
+_ROOMS = ("territory", "vault")
 
 
 class Commands(click.Group):

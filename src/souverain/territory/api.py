@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils.cache import get_conditional_response
+from django.views.decorators.gzip import gzip_page
 from ninja import Query, Router
+from ninja.decorators import decorate_view
 
 from souverain.core.access import requires
-from souverain.territory.engine.search import Entry, search
+from souverain.territory.atlas import atlas
+from souverain.territory.engine.search import Found
 from souverain.territory.models import Commune, Epci, FormerCommune
 
 router = Router(tags=["territory"])
@@ -22,8 +26,9 @@ def _communes() -> QuerySet[Commune]:
     )
 
 
-def _item(commune: Commune) -> dict[str, Any]:
+def _item(commune: Commune, found: Found | None = None) -> dict[str, Any]:
     epci = commune.epci
+    former = found.entry if found and found.entry.former_code else None
     return {
         "code": commune.code,
         "name": commune.name,
@@ -37,9 +42,10 @@ def _item(commune: Commune) -> dict[str, Any]:
         "latitude_deg": commune.latitude_deg,
         "area_km2": commune.area_km2,
         "former_communes": [
-            {"code": former.code, "name": former.name or None}
-            for former in commune.former_communes.all()
+            {"code": merged.code, "name": merged.name or None, "kind": merged.kind}
+            for merged in commune.former_communes.all()
         ],
+        "found_as": former and {"code": former.former_code, "name": former.name or None},
     }
 
 
@@ -48,23 +54,28 @@ def _item(commune: Commune) -> dict[str, Any]:
 def communes(
     request: HttpRequest, q: str = Query("", max_length=100), limit: int = Query(20, ge=1, le=1000)
 ) -> dict[str, Any]:
-    """All the communes in order of code; with `q`, the best matches first."""
-    rows = list(_communes())
-    if q:
-        by_code = {row.code: row for row in rows}
-        rows = [by_code[entry.code] for entry in search(_entries(rows), q, limit)]
-    return {"count": len(rows), "items": [_item(row) for row in rows]}
+    """All the communes in order of code; with `q`, the best matches first. `found_as` is the
+    merged commune by whose name or code the search found its successor."""
+    if not q:
+        rows = list(_communes().order_by("code"))
+        return {"count": len(rows), "items": [_item(row) for row in rows]}
+    found = atlas().index.search(q, limit)
+    by_code = {row.code: row for row in _communes().filter(code__in=[f.entry.code for f in found])}
+    items = [_item(by_code[f.entry.code], f) for f in found if f.entry.code in by_code]
+    return {"count": len(items), "items": items}
 
 
-def _entries(rows: list[Commune]) -> list[Entry]:
-    """Each commune under its name, and under the names of the communes that it took in."""
-    entries = []
-    for row in rows:
-        names = [row.name, *(former.name for former in row.former_communes.all() if former.name)]
-        entries += [
-            Entry(row.code, name, tuple(row.postcodes), row.population or 0) for name in names
-        ]
-    return entries
+@router.get("/communes.geojson")
+@decorate_view(gzip_page)
+@requires("territory.view")
+def communes_geojson(request: HttpRequest) -> HttpResponse:
+    """The communes' surfaces, RGF93: real outlines if the operator imported them, otherwise
+    approximate cells (`approximate: true`, on the collection and on each feature)."""
+    content, etag = atlas().plain_geojson
+    response = HttpResponse(content, content_type="application/geo+json")
+    response.headers["Cache-Control"] = "public, max-age=300"
+    response.headers["ETag"] = etag
+    return get_conditional_response(request, etag=etag, response=response) or response
 
 
 @router.get("/communes/{code}")
@@ -78,13 +89,18 @@ def commune(request: HttpRequest, code: str) -> dict[str, Any]:
 @requires("territory.view")
 def epci(request: HttpRequest) -> dict[str, Any]:
     """The intercommunalités, by SIREN."""
-    rows = Epci.objects.select_related("organisation").order_by("organisation__code")
+    rows = (
+        Epci.objects.select_related("organisation")
+        .prefetch_related(Prefetch("communes", Commune.objects.order_by("code")))
+        .order_by("organisation__code")
+    )
     items = [
         {
             "code": row.organisation.code,
             "name": row.organisation.name,
             "kind": row.kind,
             "population": row.population,
+            "communes": [commune.code for commune in row.communes.all()],
         }
         for row in rows
     ]

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 
+from souverain.core import clock
 from souverain.core.models import Organisation
 
 
@@ -33,6 +34,7 @@ class Commune(models.Model):
     longitude_deg = models.FloatField(null=True)
     latitude_deg = models.FloatField(null=True)
     area_km2 = models.FloatField(null=True)
+    updated_at = models.DateTimeField(default=clock.now)
 
     class Meta:
         ordering: ClassVar = ["code"]
@@ -48,3 +50,18 @@ class FormerCommune(models.Model):
     name = models.CharField(max_length=160, blank=True)
     kind = models.CharField(max_length=40)
     successor = models.ForeignKey(Commune, models.CASCADE, related_name="former_communes")
+
+
+class CommuneOutline(models.Model):
+    """A commune's real outline, imported by the operator: WKB polygons in RGF93 degrees, whole
+    and lightened for maps. Provenance: `source` as the operator names it, the file's SHA-256."""
+
+    commune = models.OneToOneField(
+        Commune, models.CASCADE, primary_key=True, related_name="outline"
+    )
+    geometry = models.BinaryField()
+    display = models.BinaryField()
+    area_km2 = models.FloatField()
+    source = models.CharField(max_length=200)
+    file_sha256 = models.CharField(max_length=64)
+    imported_at = models.DateTimeField(default=clock.now)

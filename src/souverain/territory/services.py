@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import shapely
 from django.db import transaction
 
-from souverain.core import journal
+from souverain.core import clock, journal
 from souverain.core.access import Actor
 from souverain.core.models import Organisation
 from souverain.core.services import put_organisations
-from souverain.territory.engine.decoupage import Departement, read_departement
-from souverain.territory.engine.positions import Position, read_positions
-from souverain.territory.models import Commune, Epci, FormerCommune
+from souverain.territory.engine.decoupage import (
+    Departement,
+    departement_of,
+    normalise_number,
+    read_departement,
+)
+from souverain.territory.engine.outlines import (
+    Outlines,
+    OutlinesError,
+    RowFault,
+    read_outlines,
+    simplify_for_display,
+)
+from souverain.territory.engine.positions import (
+    Position,
+    positions_from_outlines,
+    read_positions,
+)
+from souverain.territory.engine.projection import metric_crs
+from souverain.territory.models import Commune, CommuneOutline, Epci, FormerCommune
 
 POSITIONS = Path(__file__).parent / "data"
+DISPLAY_TOLERANCE_M = 100.0
+COLUMNS = ("name", "siren", "population", "postcodes", "arrondissement", "epci", "updated_at")
+POSITION_COLUMNS = ("longitude_deg", "latitude_deg", "area_km2")
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -30,6 +54,7 @@ class Loaded:
 def load_departement(actor: Actor, number: str, folder: Path) -> Loaded:
     """Create or bring up to date a département, its EPCI and its communes from the folder of
     `@etalab/decoupage-administratif`. Raises `DecoupageError`, in French, naming file and key."""
+    number = normalise_number(number)
     read = read_departement(folder, number)
     known = POSITIONS / f"communes-{number}.csv"
     positions = read_positions(known) if known.exists() else {}
@@ -74,6 +99,7 @@ def _put_communes(read: Departement, positions: dict[str, Position]) -> None:
     )
     epcis = {epci.organisation.code: epci for epci in Epci.objects.select_related("organisation")}
     arrondissements = {found.code: found.name for found in read.arrondissements}
+    now = clock.now()
     rows = []
     for commune in read.communes:
         place = positions.get(commune.code)
@@ -90,23 +116,14 @@ def _put_communes(read: Departement, positions: dict[str, Position]) -> None:
                 longitude_deg=place.longitude_deg if place else None,
                 latitude_deg=place.latitude_deg if place else None,
                 area_km2=place.area_km2 if place else None,
+                updated_at=now,
             )
         )
     Commune.objects.bulk_create(
         rows,
         update_conflicts=True,
         unique_fields=["organisation"],
-        update_fields=[
-            "name",
-            "siren",
-            "population",
-            "postcodes",
-            "arrondissement",
-            "epci",
-            "longitude_deg",
-            "latitude_deg",
-            "area_km2",
-        ],
+        update_fields=[*COLUMNS, *(POSITION_COLUMNS if positions else ())],
     )
 
 
@@ -125,4 +142,136 @@ def _put_former(read: Departement) -> None:
         update_conflicts=True,
         unique_fields=["code"],
         update_fields=["name", "kind", "successor"],
+    )
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import of outlines did. `faults` are the rows left out, `missing` the communes that
+    still have no real outline."""
+
+    outlines: int
+    merged: int
+    elsewhere: int
+    missing: tuple[str, ...]
+    faults: tuple[RowFault, ...]
+    layer: str
+    crs: str
+
+
+def import_outlines(
+    actor: Actor,
+    file: Path,
+    departement: str,
+    source: str = "",
+    progress: Progress = lambda done, total: None,
+) -> Imported:
+    """Replace the approximate cells of a département by the real outlines of a file.
+
+    Again with the same file: the same records. Communes that the file does not give keep what
+    they had. `source` is shown with the map (the file's name otherwise). Raises `OutlinesError`,
+    in French; then nothing is written but the refusal in the journal.
+    """
+    number = normalise_number(departement)
+    communes = {c.code: c for c in Commune.objects.all() if departement_of(c.code) == number}
+    try:
+        if not communes:
+            raise OutlinesError(f"Le département {number} n'est pas chargé.")
+        read = read_outlines(
+            file,
+            number,
+            communes.keys(),
+            dict(FormerCommune.objects.values_list("code", "successor__code")),
+            {code: place for code, c in communes.items() if (place := _position(c))},
+            progress,
+        )
+        digest = _sha256(file)
+    except (OutlinesError, OSError):
+        journal.refuse(
+            actor, "territory.outlines_refused", organisation=number, reason="unusable file"
+        )
+        raise
+    _write_outlines(actor, number, communes, read, source or file.name, digest)
+    return Imported(
+        outlines=len(read.outlines),
+        merged=len(read.merged),
+        elsewhere=read.elsewhere,
+        missing=read.missing,
+        faults=read.faults,
+        layer=read.layer,
+        crs=read.crs,
+    )
+
+
+def _position(commune: Commune) -> Position | None:
+    if None in (commune.longitude_deg, commune.latitude_deg, commune.area_km2):
+        return None
+    return Position(
+        commune.code,
+        float(commune.longitude_deg or 0),
+        float(commune.latitude_deg or 0),
+        float(commune.area_km2 or 0),
+    )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+@transaction.atomic
+def _write_outlines(
+    actor: Actor,
+    number: str,
+    communes: dict[str, Commune],
+    read: Outlines,
+    source: str,
+    digest: str,
+) -> None:
+    lighter = simplify_for_display(read.outlines, number, DISPLAY_TOLERANCE_M)
+    places = positions_from_outlines(read.outlines, metric_crs(number))
+    now = clock.now()
+    CommuneOutline.objects.bulk_create(
+        [
+            CommuneOutline(
+                commune=communes[place.code],
+                geometry=shapely.to_wkb(read.outlines[place.code]),
+                display=shapely.to_wkb(lighter[place.code]),
+                area_km2=place.area_km2,
+                source=source[:200],
+                file_sha256=digest,
+                imported_at=now,
+            )
+            for place in places
+        ],
+        update_conflicts=True,
+        unique_fields=["commune"],
+        update_fields=["geometry", "display", "area_km2", "source", "file_sha256", "imported_at"],
+    )
+    _place_those_without_a_point(communes, places)
+    journal.append(
+        actor,
+        "territory.outlines_imported",
+        organisation=number,
+        data={
+            "file_sha256": digest,
+            "outlines": len(read.outlines),
+            "left_out": len(read.faults),
+        },
+    )
+
+
+def _place_those_without_a_point(communes: dict[str, Commune], places: list[Position]) -> None:
+    """A département whose points are not shipped takes them from the outlines."""
+    now = clock.now()
+    bare = [place for place in places if communes[place.code].longitude_deg is None]
+    for place in bare:
+        commune = communes[place.code]
+        commune.longitude_deg = place.longitude_deg
+        commune.latitude_deg = place.latitude_deg
+        commune.area_km2 = place.area_km2
+        commune.updated_at = now
+    Commune.objects.bulk_update(
+        [communes[place.code] for place in bare],
+        [*POSITION_COLUMNS, "updated_at"],
     )

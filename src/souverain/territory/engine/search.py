@@ -1,24 +1,58 @@
-"""Search of communes that forgives accents, articles, hyphens, case and postcodes."""
+"""Search of communes as people type them: accents, articles, hyphens, apostrophes, « st » and
+« ste », case, postcodes, INSEE codes, SIREN, one slip of the keyboard in a word of five letters or
+more, and words not finished yet.
+
+One slip is a Damerau-Levenshtein distance of 1. Candidates come from the deletion neighbourhoods
+of both words (Mor & Fraenkel 1982, as in SymSpell), each then verified.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from itertools import product
 
-_ARTICLES = {"le", "la", "les", "l", "d", "de", "du", "des"}
-_SHORT = {"st": "saint", "ste": "sainte", "sts": "saints"}
+MAX_TEXT = 100
+MAX_WORDS = 10
+TYPO_LENGTH = 5
+_ARTICLES = frozenset({"le", "la", "les", "l", "d", "de", "du", "des"})
+_SHORT = {"st": "saint", "ste": "sainte", "sts": "saints", "stes": "saintes"}
+_ELISION = re.compile(r"\b([ldLD])['’ʼ´`](?=\w)")
+_CODE = re.compile(r"\d[\dab]?\d*")
 
 
-@dataclass(frozen=True)
+class Match(IntEnum):
+    """How well an entry answers; smaller is better."""
+
+    EXACT = 0
+    PREFIX = 1
+    WORDS = 2
+    CODE_PREFIX = 3
+    TYPO = 4
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A thing to be found: its code, one of its names, its postcodes, its weight (population)."""
+    """A name to be found. `code` is the commune of today; `former_code` is set when the name is
+    that of a commune merged into it; `weight` (population) breaks ties."""
 
     code: str
     name: str
     postcodes: tuple[str, ...] = ()
     weight: int = 0
+    siren: str = ""
+    former_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    entry: Entry
+    match: Match
 
 
 def fold(text: str) -> tuple[str, ...]:
@@ -27,44 +61,149 @@ def fold(text: str) -> tuple[str, ...]:
     >>> fold("L'Étang-Vergy"), fold("ST SEINE l'abbaye")
     (('etang', 'vergy'), ('saint', 'seine', 'abbaye'))
     """
-    plain = text.casefold().replace("œ", "oe").replace("æ", "ae")
+    words = _words(text)
+    return tuple(word for word in words if word not in _ARTICLES) or words
+
+
+def _words(text: str) -> tuple[str, ...]:
+    plain = text.casefold().replace("œ", "oe").replace("æ", "ae").replace("s/", " sur ")
     plain = unicodedata.normalize("NFKD", plain)
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    words = [_SHORT.get(word, word) for word in re.findall(r"[a-z0-9]+", plain)]
-    kept = tuple(word for word in words if word not in _ARTICLES)
-    return kept or tuple(words)
+    return tuple(_SHORT.get(word, word) for word in re.findall(r"[a-z0-9]+", plain))
 
 
-def search(entries: Sequence[Entry], text: str, limit: int = 20) -> list[Entry]:
-    """The entries that match, best first: the same name, a name that starts so, one whose words
-    start so, then postcodes and codes; ties by weight. An entry code comes once."""
-    words = fold(text[:100])
-    if not words:
-        return []
-    whole = " ".join(words)
-    found: dict[str, tuple[int, int, Entry]] = {}
-    for entry in entries:
-        rank = _rank(entry, words, whole)
-        if rank is None:
-            continue
-        candidate = (rank, -entry.weight, entry)
-        known = found.get(entry.code)
-        if known is None or candidate[:2] < known[:2]:
-            found[entry.code] = candidate
-    ordered = sorted(found.values(), key=lambda item: (item[0], item[1], item[2].code))
-    return [entry for _, _, entry in ordered[:limit]]
+def _spellings(name: str) -> set[tuple[str, ...]]:
+    """The name's folded words, with each elided article apart or glued: « l etang », « letang »."""
+    pieces = _ELISION.split(name)
+    heads = pieces[1::2]
+    spellings = set()
+    for glued in product((False, True), repeat=min(len(heads), 3)):
+        text = pieces[0]
+        for index, head in enumerate(heads):
+            joint = "" if index < len(glued) and glued[index] else " "
+            text += f" {head}{joint}{pieces[2 * index + 2]}"
+        spellings |= {fold(text), _words(text)}
+    return spellings
 
 
-def _rank(entry: Entry, words: tuple[str, ...], whole: str) -> int | None:
-    if whole == entry.code.casefold():
-        return 0
-    own = fold(entry.name)
-    if own == words:
-        return 0
-    if " ".join(own).startswith(whole):
-        return 1
-    if all(any(mine.startswith(word) for mine in own) for word in words):
-        return 2
-    if len(words) == 1 and any(code.startswith(whole) for code in entry.postcodes):
-        return 3
-    return None
+def within_one_edit(one: str, other: str) -> bool:
+    """Whether one insertion, deletion, substitution or swap of neighbours at most parts them.
+
+    >>> within_one_edit("dijon", "dijno"), within_one_edit("dijon", "dion")
+    (True, True)
+    >>> within_one_edit("beaune", "beuane"), within_one_edit("semur", "saumur")
+    (True, False)
+    """
+    if len(one) > len(other):
+        one, other = other, one
+    start = 0
+    while start < len(one) and one[start] == other[start]:
+        start += 1
+    if len(one) + 1 == len(other):
+        return one[start:] == other[start + 1 :]
+    if len(one) != len(other):
+        return False
+    swapped = one[start : start + 2] == other[start : start + 2][::-1]
+    return one[start + 1 :] == other[start + 1 :] or (
+        swapped and one[start + 2 :] == other[start + 2 :]
+    )
+
+
+def _deletions(word: str) -> set[str]:
+    return {word[:index] + word[index + 1 :] for index in range(len(word))} | {word}
+
+
+class Index:
+    """An immutable index in memory: built once, asked by many threads."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries: tuple[Entry, ...] = tuple(entries)
+        self._wholes: list[frozenset[str]] = []
+        by_word: dict[str, set[int]] = defaultdict(set)
+        by_code: dict[str, set[int]] = defaultdict(set)
+        for number, entry in enumerate(self.entries):
+            spellings = _spellings(entry.name)
+            self._wholes.append(frozenset("".join(words) for words in spellings))
+            for word in {word for words in spellings for word in words}:
+                by_word[word].add(number)
+            codes = (entry.former_code,) if entry.former_code else (entry.code, entry.siren)
+            for code in (*codes, *entry.postcodes):
+                by_code[code.casefold()].add(number)
+        by_code.pop("", None)
+        self._by_word, self._by_code = dict(by_word), dict(by_code)
+        self._sorted_words, self._sorted_codes = sorted(by_word), sorted(by_code)
+        near: dict[str, list[str]] = defaultdict(list)
+        for word in self._sorted_words:
+            if len(word) >= TYPO_LENGTH - 1:
+                for shorter in _deletions(word):
+                    near[shorter].append(word)
+        self._near = dict(near)
+
+    def search(self, text: str, limit: int = 20) -> list[Found]:
+        """The best matches first, ties by weight then code; a commune comes once, under the
+        name that answers best (its own rather than a former one)."""
+        words = self._asked(text)
+        if not words:
+            return []
+        best: dict[str, tuple[Match, bool, int, str, int]] = {}
+        for number, match in self._matches(words):
+            entry = self.entries[number]
+            key = (match, bool(entry.former_code), -entry.weight, entry.code, number)
+            if entry.code not in best or key < best[entry.code]:
+                best[entry.code] = key
+        return [Found(self.entries[key[-1]], key[0]) for key in sorted(best.values())[:limit]]
+
+    def _asked(self, text: str) -> tuple[str, ...]:
+        words = fold(text[:MAX_TEXT])[:MAX_WORDS]
+        joined = "".join(words)
+        return (joined,) if joined.isdecimal() else words
+
+    def _matches(self, words: Sequence[str]) -> Iterable[tuple[int, Match]]:
+        sure = self._all(self._starting(word) for word in words)
+        if len(words) == 1 and _CODE.fullmatch(words[0]):
+            exact = self._by_code.get(words[0], set())
+            return [(n, Match.EXACT if n in exact else Match.CODE_PREFIX) for n in sure]
+        whole = "".join(words)
+        found = [(number, self._of_name(number, whole)) for number in sure | self._whole(whole)]
+        near = self._all(self._starting(word) | self._misspelt(word) for word in words)
+        return [*found, *((number, Match.TYPO) for number in near - sure)]
+
+    def _of_name(self, number: int, whole: str) -> Match:
+        if whole in self._wholes[number]:
+            return Match.EXACT
+        if any(own.startswith(whole) for own in self._wholes[number]):
+            return Match.PREFIX
+        return Match.WORDS
+
+    def _whole(self, whole: str) -> set[int]:
+        """Names that are, or start with, the words run together: « saintjeande »."""
+        return {
+            number
+            for number, wholes in enumerate(self._wholes)
+            if any(own.startswith(whole) for own in wholes)
+        }
+
+    def _starting(self, word: str) -> set[int]:
+        found = _starting(word, self._sorted_words, self._by_word)
+        if word[0].isdecimal():
+            found |= _starting(word, self._sorted_codes, self._by_code)
+        return found
+
+    def _misspelt(self, word: str) -> set[int]:
+        if len(word) < TYPO_LENGTH or not word.isalpha():
+            return set()
+        near = {known for shorter in _deletions(word) for known in self._near.get(shorter, ())}
+        return {n for known in near if within_one_edit(word, known) for n in self._by_word[known]}
+
+    @staticmethod
+    def _all(sets: Iterable[set[int]]) -> set[int]:
+        return set.intersection(*sets)
+
+
+def _starting(start: str, ordered: Sequence[str], numbers: dict[str, set[int]]) -> set[int]:
+    found: set[int] = set()
+    for index in range(bisect_left(ordered, start), len(ordered)):
+        if not ordered[index].startswith(start):
+            break
+        found |= numbers[ordered[index]]
+    return found

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from shutil import copy
+
 import pytest
 from django.conf import settings
 from django.test import Client
-from hypothesis import given
-from hypothesis import strategies as st
 
 from souverain.core.access import SYSTEM
-from souverain.territory.engine.search import Entry, fold, search
+from souverain.core.models import Organisation
+from souverain.territory.atlas import atlas
+from souverain.territory.engine.decoupage import DecoupageError
 from souverain.territory.models import Commune, FormerCommune
 from souverain.territory.services import load_departement
 
@@ -48,23 +51,39 @@ def test_anybody_reads_the_communes(client: Client) -> None:
     assert missing.headers["Content-Type"] == "application/problem+json"
 
 
-NAMES = ["L'Étang-Vergy", "Is-sur-Tille", "Saint-Jean-de-Losne", "Dijon", "Cœuvre-le-Bœuf"]
-ENTRIES = [Entry(f"2100{n}", name, (f"21{n}00",), n) for n, name in enumerate(NAMES)]
+@pytest.mark.django_db
+def test_the_search_says_by_which_former_name_it_found(client: Client) -> None:
+    load_departement(SYSTEM, "21", settings.DECOUPAGE)
+    found = client.get("/api/territory/communes", {"q": "bierre les semur", "limit": "1"}).json()
+    assert found["count"] == 1
+    assert found["items"][0]["name"] == "Le Val-Larrey"
+    assert found["items"][0]["found_as"] == {"code": "21073", "name": "Bierre-lès-Semur"}
+    assert client.get("/api/territory/communes", {"q": "x" * 101}).status_code == 422
+    assert client.get("/api/territory/communes", {"q": "a", "limit": "0"}).status_code == 422
 
 
-@given(st.sampled_from(ENTRIES), st.randoms(use_true_random=False))
-def test_a_commune_is_found_however_its_name_is_typed(entry: Entry, random: object) -> None:
-    typed = "".join(
-        random.choice([letter.upper(), letter.lower()])  # type: ignore[attr-defined]
-        for letter in " ".join(fold(entry.name))
-    )
-    assert search(ENTRIES, typed)[0] == entry
+@pytest.mark.django_db
+def test_anybody_reads_the_epci_with_their_communes(client: Client) -> None:
+    load_departement(SYSTEM, "21", settings.DECOUPAGE)
+    answer = client.get("/api/territory/epci").json()
+    assert answer["count"] == 19
+    assert sum(len(item["communes"]) for item in answer["items"]) == 698
 
 
-@given(st.text(max_size=200))
-def test_any_text_is_searched_without_error(text: str) -> None:
-    assert len(search(ENTRIES, text)) <= len(ENTRIES)
+@pytest.mark.django_db
+def test_a_new_load_is_seen_by_the_search_at_once() -> None:
+    load_departement(SYSTEM, "21", settings.DECOUPAGE)
+    assert atlas().index.search("basse terre") == []
+    load_departement(SYSTEM, "971", settings.DECOUPAGE)
+    assert atlas().index.search("basse terre")[0].entry.code == "97105"
 
 
-def test_a_postcode_finds_its_communes() -> None:
-    assert [entry.name for entry in search(ENTRIES, "21300")] == ["Dijon"]
+@pytest.mark.django_db
+def test_a_bad_list_writes_nothing(tmp_path: Path) -> None:
+    for name in ("communes", "epci", "arrondissements", "departements"):
+        copy(settings.DECOUPAGE / f"{name}.json", tmp_path)
+    (tmp_path / "communes.json").write_text("[{}]")
+    with pytest.raises(DecoupageError, match=r"communes.json, entrée 1"):
+        load_departement(SYSTEM, "21", tmp_path)
+    assert not Commune.objects.exists()
+    assert not Organisation.objects.exists()
