@@ -21,3 +21,9 @@ def static_files() -> Iterator[None]:
     call_command("collectstatic", interactive=False, verbosity=0)
     yield
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def proving() -> bool:
+    """Whether this run takes the full counts (`make prove`) rather than the smaller ones."""
+    return os.environ.get("SOUVERAIN_PROVE") == "1"
