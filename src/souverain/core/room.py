@@ -6,7 +6,16 @@ from django.db import connection
 
 from souverain.core import worker
 from souverain.core.roles import Role
-from souverain.core.rooms import DataClass, Health, HealthCheck, Holding, Permission, Reach, Room
+from souverain.core.rooms import (
+    DataClass,
+    Health,
+    HealthCheck,
+    Holding,
+    Permission,
+    Reach,
+    Room,
+    Setting,
+)
 
 EVERYBODY = dict.fromkeys(Role, Reach.SELF)
 
@@ -48,6 +57,16 @@ ROOM = Room(
             },
         ),
         Permission("core.operate", "Exploiter le cloud", {Role.OPERATOR: Reach.EVERYWHERE}),
+    ),
+    settings=(
+        Setting(
+            "SOUVERAIN_OBJECTS_URL",
+            "Où vivent les objets : file:///chemin, ou "
+            "s3://compartiment/prefixe?endpoint=https://hote&region=nom",
+            "file://$SOUVERAIN_HOME/objects",
+        ),
+        Setting("SOUVERAIN_S3_ACCESS_KEY", "Identifiant de la clé S3", ""),
+        Setting("SOUVERAIN_S3_SECRET_KEY", "Secret de la clé S3", ""),
     ),
     health=(
         HealthCheck("database", "Base de données", _database_answers),
