@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connection
 
-from souverain.core import worker
+from souverain.core import verification, worker
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
@@ -56,6 +56,21 @@ ROOM = Room(
                 Role.DUTY_OFFICER: Reach.EVERYWHERE,
             },
         ),
+        Permission(
+            "core.jobs",
+            "Suivre les travaux",
+            {
+                **EVERYBODY,
+                Role.OPERATOR: Reach.EVERYWHERE,
+                Role.DUTY_OFFICER: Reach.EVERYWHERE,
+                Role.COMMUNE_ADMIN: Reach.ORGANISATION,
+            },
+        ),
+        Permission(
+            "core.cancel_job",
+            "Arrêter un travail",
+            {**EVERYBODY, Role.OPERATOR: Reach.EVERYWHERE},
+        ),
         Permission("core.operate", "Exploiter le cloud", {Role.OPERATOR: Reach.EVERYWHERE}),
     ),
     settings=(
@@ -72,6 +87,7 @@ ROOM = Room(
         HealthCheck("database", "Base de données", _database_answers),
         HealthCheck("worker", "Travaux et envois", worker.health),
     ),
+    jobs=(verification.verify_journal,),
     holdings=(
         Holding(
             "Comptes et journal",
