@@ -44,9 +44,20 @@ def _departement() -> Organisation:
 def _target(pk: UUID, **_: Any) -> dict[str, Any]:
     """Whose a job is: an organisation's (the département's by default), and who asked for it."""
     job = get_object_or_404(Job.objects.select_related("organisation"), pk=pk)
+    return {"organisation": job.organisation or _departement(), "owner": _owner(job)}
+
+
+def _owner(job: Job) -> User | None:
+    """The person who asked for a job, if it was one."""
     kind, _, identity = job.actor.partition(":")
-    owner = User.objects.filter(pk=identity).first() if kind == "user" else None
-    return {"organisation": job.organisation or _departement(), "owner": owner}
+    return User.objects.filter(pk=identity).first() if kind == "user" else None
+
+
+def _asked_by(job: Job) -> str:
+    owner = _owner(job)
+    if owner is not None:
+        return owner.display_name
+    return {"system": "le programme lui-même"}.get(job.actor, job.actor)
 
 
 def _visible(request: HttpRequest) -> QuerySet[Job]:
@@ -138,6 +149,7 @@ def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
             {"title": title_of(job)},
         ],
         "time_limit": timedelta(seconds=job.resources["time_limit_s"]),
+        "asked_by": _asked_by(job),
         "state": _state_cell(job),
         "under_way": job.state in UNDER_WAY,
         "progress": progress_of(job),
