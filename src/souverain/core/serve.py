@@ -19,6 +19,7 @@ FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
 STEADY_S = 60.0
 STOP_WITHIN_S = 30.0
+WEB_STOPS_WITHIN_S = 10
 _LEAVE_TOGETHER = ("setpriv", "--pdeathsig", "TERM", "--")
 """util-linux (essential in Debian): SIGTERM for the child when its parent dies."""
 
@@ -80,6 +81,8 @@ def web_command(
     return [
         *(sys.executable, "-m", "granian", "--interface", "asginl", "--no-access-log"),
         *("--host", host, "--port", str(port), "--workers", str(workers)),
+        # Live pages never end by themselves: a stop does not wait for them.
+        *("--workers-kill-timeout", str(WEB_STOPS_WITHIN_S)),
         *("--respawn-failed-workers", *tls, "souverain.config.asgi:application"),
     ]
 

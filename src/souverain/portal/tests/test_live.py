@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
-from souverain.core import live
+from souverain.core import live, serve
 from souverain.vault.tests.conftest import Server
 
 MAKE = """
@@ -80,3 +85,27 @@ def test_many_pages_follow_a_job_and_the_others_are_still_served(server: Server)
         assert answer.read().strip() == b""
     again = ask(path)[1]
     assert again.status == 200 and message(again)["state"] == "done"
+
+    # A stop does not wait for the pages that still listen.
+    server.kill()
+    server.python(update % ("running", 4, "Encore"))
+    command = serve.web_command("127.0.0.1", server.port, None, None, 1)
+    with subprocess.Popen(command, env=server.environment, start_new_session=True) as web:
+        try:
+            listening = until_it_listens(lambda: ask(path)[1])
+            assert message(listening)["state"] == "running"
+            web.send_signal(signal.SIGTERM)
+            web.wait(serve.STOP_WITHIN_S)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(web.pid, signal.SIGKILL)
+
+
+def until_it_listens(ask: Callable[[], http.client.HTTPResponse]) -> http.client.HTTPResponse:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return ask()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
