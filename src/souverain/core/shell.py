@@ -29,4 +29,5 @@ def context(request: HttpRequest) -> dict[str, Any]:
         ],
         "unread_notifications": unread_count(actor.user) if actor.user else 0,
         "version": settings.VERSION,
+        "openid_name": settings.OPENID.name if settings.OPENID else "",
     }
