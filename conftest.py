@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from souverain.core.tests.seaweedfs import SeaweedFS
+
 HOME = tempfile.mkdtemp(prefix="souverain-test-")
 os.environ["SOUVERAIN_HOME"] = HOME
 
@@ -21,6 +23,17 @@ def static_files() -> Iterator[None]:
     call_command("collectstatic", interactive=False, verbosity=0)
     yield
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A real S3 server, private to the run."""
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connection
 
-from souverain.core import worker
+from souverain.core import verification, worker
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
@@ -61,6 +61,21 @@ ROOM = Room(
             "Voir et désactiver les comptes du cloud",
             {Role.OPERATOR: Reach.EVERYWHERE},
         ),
+        Permission(
+            "core.jobs",
+            "Suivre les travaux",
+            {
+                **EVERYBODY,
+                Role.OPERATOR: Reach.EVERYWHERE,
+                Role.DUTY_OFFICER: Reach.EVERYWHERE,
+                Role.COMMUNE_ADMIN: Reach.ORGANISATION,
+            },
+        ),
+        Permission(
+            "core.cancel_job",
+            "Arrêter un travail",
+            {**EVERYBODY, Role.OPERATOR: Reach.EVERYWHERE},
+        ),
         Permission("core.operate", "Exploiter le cloud", {Role.OPERATOR: Reach.EVERYWHERE}),
     ),
     settings=(
@@ -73,11 +88,20 @@ ROOM = Room(
         Setting("SOUVERAIN_OIDC_NAME", "Nom du service sur le bouton", "mon organisation"),
         Setting("SOUVERAIN_OIDC_ACR", "Niveau exigé, par exemple eidas1 ou eidas2", ""),
         Setting("SOUVERAIN_DEPARTEMENT_SIREN", "SIREN du département et de ses directions", ""),
+        Setting(
+            "SOUVERAIN_OBJECTS_URL",
+            "Où vivent les objets : file:///chemin, ou "
+            "s3://compartiment/prefixe?endpoint=https://hote&region=nom",
+            "file://$SOUVERAIN_HOME/objects",
+        ),
+        Setting("SOUVERAIN_S3_ACCESS_KEY", "Identifiant de la clé S3", ""),
+        Setting("SOUVERAIN_S3_SECRET_KEY", "Secret de la clé S3", ""),
     ),
     health=(
         HealthCheck("database", "Base de données", _database_answers),
         HealthCheck("worker", "Travaux et envois", worker.health),
     ),
+    jobs=(verification.verify_journal,),
     holdings=(
         Holding(
             "Comptes et journal",

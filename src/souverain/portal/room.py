@@ -25,6 +25,7 @@ ROOM = Room(
         NavigationItem("Accueil", "portal:home", "house", "core.public"),
         NavigationItem("Communes", "portal:communes", "map", "core.public"),
         NavigationItem("Journal", "portal:journal", "journal-text", "core.journal"),
+        NavigationItem("Travaux", "portal:jobs", "hourglass-split", "core.jobs"),
         NavigationItem("Supervision", "portal:supervision", "activity", "core.supervise"),
     ),
     urls="souverain.portal.urls",

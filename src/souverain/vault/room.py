@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
@@ -22,11 +20,11 @@ from souverain.core.rooms import (
 def _store_takes_writes() -> Health:
     from souverain.vault.services import store
 
-    root = store().root
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.access(root, os.W_OK | os.X_OK):
-        return Health(True, "Le dossier des copies accepte les écritures.")
-    return Health(False, "Le dossier des copies refuse les écritures.")
+    try:
+        store().check()
+    except (OSError, ValueError) as error:
+        return Health(False, str(error))
+    return Health(True, "L'espace des copies accepte les écritures.")
 
 
 def _card(code: str) -> queries.Card:
@@ -65,7 +63,7 @@ ROOM = Room(
     navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
     urls="souverain.vault.urls",
     answers=((queries.commune_card, _card),),
-    health=(HealthCheck("store", "Dossier des copies", _store_takes_writes),),
+    health=(HealthCheck("store", "Espace des copies", _store_takes_writes),),
     events=(EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),),
     holdings=(
         Holding(

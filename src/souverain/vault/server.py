@@ -26,7 +26,7 @@ from django.db import close_old_connections
 
 from souverain.core import access, clock, devices, journal
 from souverain.core.models import Device
-from souverain.core.objects import CHUNK, Incoming, WrongContent
+from souverain.core.objects import CHUNK, Incoming, StoreUnavailable, WrongContent
 from souverain.vault import services
 from souverain.vault.models import DepositSet
 from souverain.vault.services import ConfigExists, QuotaExceeded
@@ -112,6 +112,9 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await _serve(request, receive, answer)
     except Refused as refusal:
         await answer.refuse(refusal)
+    except StoreUnavailable as error:
+        logger.error("the object store is unavailable: %s", error)
+        await answer.refuse(Refused(503, str(error)))
     except OSError as error:
         if error.errno not in _FULL:
             raise

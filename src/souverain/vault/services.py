@@ -16,7 +16,7 @@ from django.db.models import F, Max, Q, QuerySet, Sum
 from souverain.core import access, clock, devices, events, journal, objects
 from souverain.core.access import Actor
 from souverain.core.models import Device, Organisation
-from souverain.core.objects import AlreadyThere, FolderStore, Incoming
+from souverain.core.objects import AlreadyThere, Incoming, Store
 from souverain.core.transactions import serialise_writers
 from souverain.vault.models import (
     DEFAULT_QUOTA_BYTES,
@@ -44,7 +44,7 @@ class ConfigExists(Exception):
 
 
 @cache
-def store() -> FolderStore:
+def store() -> Store:
     return objects.open_store(settings.OBJECTS_URL)
 
 
