@@ -168,10 +168,11 @@ def _guards_lifted() -> Iterator[None]:
                 " WHERE NOT tgisinternal AND relname LIKE 'vault\\_%%'"
             )
             tables = [connection.ops.quote_name(name) for (name,) in cursor.fetchall()]
+            # A table with checks still to be made cannot be altered.
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             for table in tables:
                 cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
             yield
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             for table in tables:
                 cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
             return
