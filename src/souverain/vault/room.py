@@ -33,6 +33,24 @@ def _card(code: str) -> queries.Card:
     return commune_card(code)
 
 
+def _export(code: str) -> queries.Export | None:
+    from souverain.vault.departure import export
+
+    return export(code)
+
+
+def _forget(code: str) -> queries.Forgotten:
+    from souverain.vault.departure import forget
+
+    return forget(code)
+
+
+def _sweep(code: str) -> int:
+    from souverain.vault.departure import sweep
+
+    return sweep(code)
+
+
 ROOM = Room(
     name="vault",
     title="Le coffre-fort",
@@ -62,7 +80,12 @@ ROOM = Room(
     ),
     navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
     urls="souverain.vault.urls",
-    answers=((queries.commune_card, _card),),
+    answers=(
+        (queries.commune_card, _card),
+        (queries.export_of_commune, _export),
+        (queries.forget_commune, _forget),
+        (queries.sweep_commune, _sweep),
+    ),
     health=(HealthCheck("store", "Espace des copies", _store_takes_writes),),
     events=(EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),),
     holdings=(
