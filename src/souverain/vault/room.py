@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from souverain.core import queries
 from souverain.core.roles import Role
@@ -13,6 +14,7 @@ from souverain.core.rooms import (
     HealthCheck,
     Holding,
     NavigationItem,
+    Periodic,
     Permission,
     Reach,
     Room,
@@ -33,6 +35,12 @@ def _card(code: str) -> queries.Card:
     from souverain.vault.card import commune_card
 
     return commune_card(code)
+
+
+def _tell_late_sets() -> None:
+    from souverain.vault import services
+
+    services.tell_late_sets()
 
 
 ROOM = Room(
@@ -57,6 +65,11 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
         ),
         Permission(
+            "vault.set_quota",
+            "Changer la place accordée à une commune",
+            {Role.OPERATOR: Reach.EVERYWHERE},
+        ),
+        Permission(
             "vault.oversee",
             "Voir tous les coffres-forts",
             {Role.OPERATOR: Reach.EVERYWHERE, Role.AUDITOR: Reach.EVERYWHERE},
@@ -66,7 +79,11 @@ ROOM = Room(
     urls="souverain.vault.urls",
     answers=((queries.commune_card, _card),),
     health=(HealthCheck("store", "Dossier des copies", _store_takes_writes),),
-    events=(EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),),
+    events=(
+        EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
+        EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
+    ),
+    periodic=(Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),),
     holdings=(
         Holding(
             "Copies chiffrées des dossiers des communes",

@@ -52,7 +52,8 @@ CLOCK_JUMP = timedelta(seconds=5)
 _SET_CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TOLD = {"config": "vault.repository_created", "keys": "vault.key_added"}
 _BURIED = {"snapshots": "vault.snapshot_buried", "keys": "vault.key_buried"}
-_TITLES = {"general": "Dossiers de la mairie"}
+GENERAL = "general"
+TITLES = {GENERAL: "Dossiers de la mairie"}
 _MOVING = ("stored_bytes", "live_bytes", "last_instant", "last_deposit_at", "late_told_at")
 _TICK = timedelta(microseconds=1)
 
@@ -82,7 +83,7 @@ def object_key(deposit_set: DepositSet, kind: str, name: str) -> str:
 def create_set(
     actor: Actor,
     organisation: Organisation,
-    code: str = "general",
+    code: str = GENERAL,
     *,
     title: str = "",
     kind: str = DepositSet.Kind.GENERAL,
@@ -108,7 +109,7 @@ def create_set(
             f"Une sauvegarde se demande toutes les 1 à {longest} heures"
             + (" pour l'état civil." if longest == CIVIL_STATUS_HOURS else ".")
         )
-    title = " ".join(title.split()) or _TITLES.get(code) or str(DepositSet.Kind(kind).label)
+    title = " ".join(title.split()) or TITLES.get(code) or str(DepositSet.Kind(kind).label)
     if len(title) > 120:
         raise ValidationError("Le titre d'un dépôt tient en 120 caractères.")
     serialise_writers()
@@ -142,7 +143,7 @@ def add_device(
     organisation: Organisation,
     name: str,
     roles: Sequence[str],
-    set_code: str = "general",
+    set_code: str = GENERAL,
 ) -> tuple[Device, str]:
     """Enrol a machine; returns it with the repository address that `restic -r` takes, secret
     included, which nobody can read again. Raises ValidationError for a bad name, role or set."""
