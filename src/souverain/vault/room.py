@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
@@ -11,6 +13,7 @@ from souverain.core.rooms import (
     HealthCheck,
     Holding,
     NavigationItem,
+    Periodic,
     Permission,
     Reach,
     Room,
@@ -51,6 +54,12 @@ def _sweep(code: str) -> int:
     return sweep(code)
 
 
+def _tell_late_sets() -> None:
+    from souverain.vault import services
+
+    services.tell_late_sets()
+
+
 ROOM = Room(
     name="vault",
     title="Le coffre-fort",
@@ -73,6 +82,11 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
         ),
         Permission(
+            "vault.set_quota",
+            "Changer la place accordée à une commune",
+            {Role.OPERATOR: Reach.EVERYWHERE},
+        ),
+        Permission(
             "vault.oversee",
             "Voir tous les coffres-forts",
             {Role.OPERATOR: Reach.EVERYWHERE, Role.AUDITOR: Reach.EVERYWHERE},
@@ -87,7 +101,11 @@ ROOM = Room(
         (queries.sweep_commune, _sweep),
     ),
     health=(HealthCheck("store", "Espace des copies", _store_takes_writes),),
-    events=(EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),),
+    events=(
+        EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
+        EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
+    ),
+    periodic=(Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),),
     holdings=(
         Holding(
             "Copies chiffrées des dossiers des communes",
