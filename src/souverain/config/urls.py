@@ -6,6 +6,7 @@ from importlib import import_module
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
 from souverain import __version__
@@ -23,6 +24,7 @@ api = NinjaAPI(
 problem_handlers(api)
 
 
+@require_safe
 @requires("core.public")
 def health(request: HttpRequest) -> JsonResponse:
     """`{"status": "ok", "rooms": {…}}`; 503 when a check fails. Messages stay on the page."""

@@ -10,10 +10,10 @@ from django.db.models import Max, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_GET, require_POST
 
 from souverain.core import clock
-from souverain.core.access import permits, requires
+from souverain.core.access import of_departement, permits, requires
 from souverain.core.format import bytes_fr, datetime_fr
 from souverain.core.models import Device, Organisation
 from souverain.vault import services
@@ -33,7 +33,8 @@ def _snapshots(organisation: Organisation) -> list[datetime]:
     return list(rows.order_by("-received_at").values_list("received_at", flat=True)[:_MOMENTS])
 
 
-@requires("vault.oversee")
+@require_GET
+@requires("vault.oversee", of=of_departement)
 def overview(request: HttpRequest) -> HttpResponse:
     rows = []
     received = Max("objects_stored__received_at", filter=Q(objects_stored__type="snapshots"))
@@ -53,6 +54,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     return render(request, "vault/overview.html", {"columns": columns, "rows": rows})
 
 
+@require_GET
 @requires("vault.view", of=_of_commune)
 def commune(request: HttpRequest, code: str) -> HttpResponse:
     organisation = get_object_or_404(Organisation, code=code)

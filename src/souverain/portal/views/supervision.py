@@ -7,11 +7,11 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from souverain.core import rooms
-from souverain.core.access import requires
+from souverain.core.access import of_departement, requires
 
 
 @require_GET
-@requires("core.supervise")
+@requires("core.supervise", of=of_departement)
 def supervision(request: HttpRequest) -> HttpResponse:
     """Each room's health, now."""
     checks = [
