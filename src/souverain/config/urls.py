@@ -7,6 +7,7 @@ from importlib import import_module
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
 from souverain import __version__
@@ -24,6 +25,7 @@ api = NinjaAPI(
 problem_handlers(api)
 
 
+@require_safe
 @requires("core.public")
 def health(request: HttpRequest) -> JsonResponse:
     """`{"status": "ok", "rooms": {…}}`; 503 when a check fails. Messages stay on the page."""

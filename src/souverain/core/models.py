@@ -206,7 +206,8 @@ class JournalEntry(models.Model):
     columns repeat it for queries and are compared with it by `journal.verify`. Append-only: the
     database refuses updates and deletes. Written by `journal` alone."""
 
-    seq = models.BigIntegerField(primary_key=True)
+    # On SQLite an auto field is the row's own number: entries lie and are read in order.
+    seq = models.BigAutoField(primary_key=True)
     at = models.CharField(max_length=27)
     actor = models.CharField(max_length=80)
     verb = models.CharField(max_length=60)
