@@ -48,7 +48,7 @@ test: install lint
 	./tests/without-network $(BIN)/python -m pytest -m "not browser" src/souverain/core src/souverain/vault
 
 prove: install
-	SOUVERAIN_PROVE=1 $(BIN)/python -m pytest
+	SOUVERAIN_PROVE=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200
 	./tests/without-network $(BIN)/python -m pytest
 	./tests/interrupted-run
 

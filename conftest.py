@@ -7,12 +7,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+import django
 import pytest
 
 from souverain.core.tests.seaweedfs import SeaweedFS
 
 HOME = tempfile.mkdtemp(prefix="souverain-test-")
 os.environ["SOUVERAIN_HOME"] = HOME
+# Here and not in pyproject.toml: pytest-django would read the settings before this file.
+os.environ["DJANGO_SETTINGS_MODULE"] = "souverain.config.settings"
+django.setup()
 
 
 @pytest.fixture(scope="session", autouse=True)

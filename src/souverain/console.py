@@ -12,14 +12,13 @@ import click
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
-from django.urls import reverse
 
 from souverain.core import clock, egress, jobs, journal
 from souverain.core.access import of_console
 from souverain.core.models import EgressRule, Job, Organisation, RoleAssignment
 from souverain.core.roles import Role
 from souverain.core.rooms import DataClass
-from souverain.core.services import invite
+from souverain.core.services import invitation_link, invite
 from souverain.core.verification import read_head
 from souverain.territory.services import load_departement
 
@@ -49,7 +48,7 @@ def _invitation_link(email: str, role: Role, organisation: Organisation) -> str:
         )
     except ValidationError as error:
         raise click.ClickException(" ".join(error.messages)) from error
-    return settings.PUBLIC_URL + reverse("portal:invitation", args=[token])
+    return invitation_link(token)
 
 
 @click.command("init")

@@ -57,6 +57,11 @@ ROOM = Room(
             },
         ),
         Permission(
+            "core.people",
+            "Voir et désactiver les comptes du cloud",
+            {Role.OPERATOR: Reach.EVERYWHERE},
+        ),
+        Permission(
             "core.jobs",
             "Suivre les travaux",
             {
@@ -74,6 +79,15 @@ ROOM = Room(
         Permission("core.operate", "Exploiter le cloud", {Role.OPERATOR: Reach.EVERYWHERE}),
     ),
     settings=(
+        Setting(
+            "SOUVERAIN_OIDC_DISCOVERY_URL", "Adresse de découverte du service de connexion", ""
+        ),
+        Setting("SOUVERAIN_OIDC_CLIENT_ID", "Identifiant donné par le service de connexion", ""),
+        Setting("SOUVERAIN_OIDC_CLIENT_SECRET", "Secret donné par le service de connexion", ""),
+        Setting("SOUVERAIN_OIDC_KIND", "Genre de service : proconnect ou oidc", "oidc"),
+        Setting("SOUVERAIN_OIDC_NAME", "Nom du service sur le bouton", "mon organisation"),
+        Setting("SOUVERAIN_OIDC_ACR", "Niveau exigé, par exemple eidas1 ou eidas2", ""),
+        Setting("SOUVERAIN_DEPARTEMENT_SIREN", "SIREN du département et de ses directions", ""),
         Setting(
             "SOUVERAIN_OBJECTS_URL",
             "Où vivent les objets : file:///chemin, ou "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
@@ -11,6 +13,7 @@ from souverain.core.rooms import (
     HealthCheck,
     Holding,
     NavigationItem,
+    Periodic,
     Permission,
     Reach,
     Room,
@@ -31,6 +34,30 @@ def _card(code: str) -> queries.Card:
     from souverain.vault.card import commune_card
 
     return commune_card(code)
+
+
+def _export(code: str) -> queries.Export | None:
+    from souverain.vault.departure import export
+
+    return export(code)
+
+
+def _forget(code: str) -> queries.Forgotten:
+    from souverain.vault.departure import forget
+
+    return forget(code)
+
+
+def _sweep(code: str) -> int:
+    from souverain.vault.departure import sweep
+
+    return sweep(code)
+
+
+def _tell_late_sets() -> None:
+    from souverain.vault import services
+
+    services.tell_late_sets()
 
 
 ROOM = Room(
@@ -55,6 +82,11 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
         ),
         Permission(
+            "vault.set_quota",
+            "Changer la place accordée à une commune",
+            {Role.OPERATOR: Reach.EVERYWHERE},
+        ),
+        Permission(
             "vault.oversee",
             "Voir tous les coffres-forts",
             {Role.OPERATOR: Reach.EVERYWHERE, Role.AUDITOR: Reach.EVERYWHERE},
@@ -62,9 +94,18 @@ ROOM = Room(
     ),
     navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
     urls="souverain.vault.urls",
-    answers=((queries.commune_card, _card),),
+    answers=(
+        (queries.commune_card, _card),
+        (queries.export_of_commune, _export),
+        (queries.forget_commune, _forget),
+        (queries.sweep_commune, _sweep),
+    ),
     health=(HealthCheck("store", "Espace des copies", _store_takes_writes),),
-    events=(EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),),
+    events=(
+        EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
+        EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
+    ),
+    periodic=(Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),),
     holdings=(
         Holding(
             "Copies chiffrées des dossiers des communes",

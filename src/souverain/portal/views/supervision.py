@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from souverain.core import clock, jobs, journal, rooms, verification
-from souverain.core.access import permits, requires
+from souverain.core.access import of_departement, permits, requires
 from souverain.core.format import age_fr, bytes_fr, datetime_fr, number_fr, percent_fr
 from souverain.core.models import Event, EventCursor, Job, Message
 from souverain.portal.views.jobs import STATES, title_of
@@ -40,7 +40,7 @@ class Sign:
 
 
 @require_GET
-@requires("core.supervise")
+@requires("core.supervise", of=of_departement)
 def supervision(request: HttpRequest) -> HttpResponse:
     """The answer in a sentence, then every sign. The page reads itself again every ten seconds."""
     checks = _checks()
@@ -66,7 +66,7 @@ def supervision(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@requires("core.operate")
+@requires("core.operate", of=of_departement)
 def verify_journal(request: HttpRequest) -> HttpResponse:
     """Start a verification of the journal, unless one is under way; show it."""
     last = verification.last_verification()
