@@ -149,9 +149,11 @@ def _remove(rows: QuerySet[Any]) -> None:
     """Remove the vault's records that lead to these rows, and the rows when they are the vault's:
     a kind of record added to the room later is not forgotten here."""
     model: type[Model] = rows.model
-    for relation in model._meta.related_objects:
+    for relation in model._meta.get_fields(include_hidden=True):
+        if not (relation.is_relation and relation.auto_created):
+            continue
         related = relation.related_model
-        if isinstance(related, type) and related._meta.app_label == ROOM:
+        if related._meta.app_label == ROOM:
             _remove(related._default_manager.filter(**{f"{relation.field.name}__in": rows}))
     if model._meta.app_label == ROOM:
         rows.delete()
