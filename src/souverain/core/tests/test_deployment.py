@@ -28,20 +28,21 @@ from souverain.core.tests.certificates import write_certificate
 PROJECT = Path(__file__).resolve().parents[4]
 MAKE = """
 import django; django.setup()
-from datetime import timedelta
-from souverain.core import jobs, services, verification
+from django.conf import settings
+from django.test import Client
+from souverain.core import jobs, verification
 from souverain.core.access import SYSTEM
 from souverain.core.models import Organisation, RoleAssignment, User
 from souverain.vault.services import add_device
 user = User.objects.create_user("operateur@exemple.fr")
 place = Organisation.objects.get(code="21")
 RoleAssignment.objects.create(user=user, role="operator", organisation=place)
-_, secret = services.create_token(
-    SYSTEM, user, name="essai", scopes=["core.jobs"], life=timedelta(days=1)
-)
+visitor = Client()
+visitor.force_login(user)
+cookie = visitor.cookies[settings.SESSION_COOKIE_NAME].OutputString().split(";")[0]
 job = jobs.submit(SYSTEM, verification.verify_journal, {})
 dijon = Organisation.objects.get(code="21231")
-print(secret, job.pk, add_device(SYSTEM, dijon, "poste", ["backup"])[1])
+print(cookie, job.pk, add_device(SYSTEM, dijon, "poste", ["backup"])[1])
 """
 
 
@@ -266,9 +267,9 @@ def proxied(
 
 @pytest.fixture(scope="module")
 def made(proxied: Proxied) -> tuple[str, str, str]:
-    """An operator's token, a job that waits, and a device's repository address."""
-    token, job, repository = python(proxied.env, "-c", MAKE).split()
-    return token, job, repository
+    """An operator's session, a job that waits, and a device's repository address."""
+    cookie, job, repository = python(proxied.env, "-c", MAKE).split()
+    return cookie, job, repository
 
 
 def test_nginx_sends_plain_http_to_https_and_believes_no_visitor(
@@ -291,9 +292,9 @@ def test_nginx_sends_plain_http_to_https_and_believes_no_visitor(
 def test_nginx_passes_each_event_at_once(
     proxied: Proxied, made: tuple[str, str, str], trust: ssl.SSLContext
 ) -> None:
-    token, job, _ = made
+    cookie, job, _ = made
     connection = proxied.connection(trust)
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = {"Cookie": cookie}
     connection.request("GET", f"/travaux/{job}/suivi/", headers=headers)
     answer = connection.getresponse()
     assert answer.status == 200

@@ -17,21 +17,21 @@ from souverain.core import live, serve
 from souverain.vault.tests.conftest import Server
 
 MAKE = """
-from datetime import timedelta
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
 call_command("createcachetable", verbosity=0)
 call_command("collectstatic", interactive=False, verbosity=0)
-from souverain.core import jobs, services, verification
+from django.conf import settings
+from django.test import Client
+from souverain.core import jobs, verification
 from souverain.core.access import SYSTEM
 from souverain.core.models import Organisation, RoleAssignment, User
 place = Organisation.objects.create(kind="departement", code="21", name="Côte-d'Or")
 user = User.objects.create_user("operateur@exemple.fr")
 RoleAssignment.objects.create(user=user, role="operator", organisation=place)
-_, secret = services.create_token(
-    SYSTEM, user, name="essai", scopes=["core.jobs"], life=timedelta(days=1)
-)
-print(secret, jobs.submit(SYSTEM, verification.verify_journal, {}).pk)
+visitor = Client()
+visitor.force_login(user)
+print(visitor.cookies[settings.SESSION_COOKIE_NAME].OutputString().split(";")[0], jobs.submit(SYSTEM, verification.verify_journal, {}).pk)
 """
 
 
@@ -45,9 +45,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_many_pages_follow_a_job_and_the_others_are_still_served(server: Server) -> None:
-    secret, job = server.python(MAKE).split()
+    cookie, job = server.python(MAKE).split()
     server.start()
-    headers = {"Authorization": f"Bearer {secret}"}
+    headers = {"Cookie": cookie}
 
     def ask(path: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
