@@ -12,7 +12,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from http.cookies import SimpleCookie
@@ -27,9 +27,11 @@ from django.http import HttpResponse
 from django.test import Client
 
 from souverain.core import access, clock, devices, journal, rooms, services
+from souverain.core.jobs import Resources
 from souverain.core.models import (
     Device,
     Group,
+    Job,
     Organisation,
     RoleAssignment,
     User,
@@ -73,6 +75,7 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
         "credential_sha256": devices.digest(f"{CREDENTIAL} {marker}"),
     },
     "core.event": lambda marker: {"name": "vault.deposit_received"},
+    "core.job": lambda marker: {"state": Job.State.DONE, "resources": asdict(Resources())},
     "vault.depositset": lambda marker: {"code": "general"},
     "vault.storedobject": lambda marker: {"type": "snapshots"},
 }
@@ -82,6 +85,9 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     ("portal:remove", "pk"): RoleAssignment,
     ("portal:invitation", "token"): lambda target: f"jeton-{target.marker}",
     ("vault:revoke", "pk"): Device,
+    ("portal:job", "pk"): Job,
+    ("portal:job_events", "pk"): Job,
+    ("portal:cancel_job", "pk"): Job,
 }
 
 # Bodies that are accepted, where an empty form or `{}` would be refused before the permission is.

@@ -127,6 +127,7 @@ def test_a_newcomer_becomes_operator_and_invites_a_secretary(
         "/vault/communes/21231/",
         "/journal/",
         "/supervision/",
+        "/travaux/",
         "/profil/",
         "/notifications/",
         "/documentation-technique/",

@@ -60,7 +60,7 @@ def supervision(request: HttpRequest) -> HttpResponse:
         ],
         "database": _database(),
         "verification": _verification(),
-        "may_operate": permits(actor, "core.operate"),
+        "may_operate": permits(actor, "core.operate", **of_departement()),
     }
     return render(request, "portal/supervision.html", context)
 
