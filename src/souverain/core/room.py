@@ -6,7 +6,16 @@ from django.db import connection
 
 from souverain.core import worker
 from souverain.core.roles import Role
-from souverain.core.rooms import DataClass, Health, HealthCheck, Holding, Permission, Reach, Room
+from souverain.core.rooms import (
+    DataClass,
+    Health,
+    HealthCheck,
+    Holding,
+    Permission,
+    Reach,
+    Room,
+    Setting,
+)
 
 EVERYBODY = dict.fromkeys(Role, Reach.SELF)
 
@@ -49,6 +58,36 @@ ROOM = Room(
         ),
         Permission("core.operate", "Exploiter le cloud", {Role.OPERATOR: Reach.EVERYWHERE}),
     ),
+    settings=(
+        Setting("PORT", "Le port du portail", "8000"),
+        Setting("SOUVERAIN_HOME", "Le dossier des données", "var/"),
+        Setting("DATABASE_URL", "La base de données : SQLite ou PostgreSQL", "SQLite"),
+        Setting("SOUVERAIN_PUBLIC_URL", "L'adresse que les gens tapent", "http://localhost:8000"),
+        Setting("SOUVERAIN_BEHIND_PROXY", "1 derrière un serveur mandataire", ""),
+        Setting("SOUVERAIN_OBJECTS_URL", "Où sont les objets", "file://SOUVERAIN_HOME/objects"),
+        Setting("SOUVERAIN_SMTP_URL", "Le serveur de courrier ; vide : rien ne part", ""),
+        Setting("SOUVERAIN_MAIL_FROM", "L'expéditeur du courrier", "cloud@cotedor.invalid"),
+    ),
+    verbs={
+        "access.refused": "Accès refusé",
+        "egress.allowed": "Destination extérieure permise",
+        "egress.refused": "Destination extérieure refusée",
+        "egress.removed": "Destination extérieure retirée",
+        "invitation.accepted": "Invitation acceptée",
+        "invitation.revoked": "Invitation retirée",
+        "invitation.sent": "Personne invitée",
+        "job.cancelled": "Travail annulé",
+        "job.done": "Travail terminé",
+        "job.failed": "Travail en échec",
+        "job.interrupted": "Travail interrompu",
+        "job.submitted": "Travail demandé",
+        "journal.detail_erased": "Détail personnel effacé du journal",
+        "role.removed": "Rôle retiré",
+        "session.opened": "Connexion",
+        "session.refused": "Connexion refusée",
+        "token.created": "Jeton d'accès créé",
+        "token.revoked": "Jeton d'accès révoqué",
+    },
     health=(
         HealthCheck("database", "Base de données", _database_answers),
         HealthCheck("worker", "Travaux et envois", worker.health),

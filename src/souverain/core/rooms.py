@@ -141,6 +141,8 @@ class Room:
     jobs: Sequence[JobFunction] = ()
     periodic: Sequence[Periodic] = ()
     holdings: Sequence[Holding] = ()
+    verbs: Mapping[str, str] = field(default_factory=dict)
+    """What each verb of the room's journal entries says in French."""
     urls: str = ""
     """Dotted module of the pages' routes, mounted on `/<name>/`."""
     api: str = ""
@@ -171,6 +173,12 @@ def permissions() -> dict[str, Permission]:
                 raise ValueError(f"permission {permission.code} is declared twice")
             found[permission.code] = permission
     return found
+
+
+@cache
+def verbs() -> dict[str, str]:
+    """The French words of every journal verb, by verb."""
+    return {verb: words for room in load().values() for verb, words in room.verbs.items()}
 
 
 def every(attribute: str) -> Iterator[Any]:
