@@ -49,6 +49,11 @@ ROOM = Room(
             },
         ),
         Permission(
+            "core.journal_detail",
+            "Lire le détail personnel du journal",
+            {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
+        ),
+        Permission(
             "core.supervise",
             "Voir la supervision",
             {
@@ -82,6 +87,7 @@ ROOM = Room(
         "job.interrupted": "Travail interrompu",
         "job.submitted": "Travail demandé",
         "journal.detail_erased": "Détail personnel effacé du journal",
+        "journal.exported": "Journal exporté",
         "role.removed": "Rôle retiré",
         "session.opened": "Connexion",
         "session.refused": "Connexion refusée",
