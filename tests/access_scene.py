@@ -32,6 +32,7 @@ from souverain.core.models import (
     Device,
     Group,
     Job,
+    JournalEntry,
     Organisation,
     RoleAssignment,
     User,
@@ -83,6 +84,7 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
 # For (route name, argument): the model whose record of the target is named, or how to find it.
 ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] = {
     ("portal:remove", "pk"): RoleAssignment,
+    ("portal:journal_entry", "seq"): JournalEntry,
     ("portal:invitation", "token"): lambda target: f"jeton-{target.marker}",
     ("vault:revoke", "pk"): Device,
     ("portal:job", "pk"): Job,
@@ -307,7 +309,7 @@ def _commune(code: str, name: str, longitude_deg: float) -> Target:
         user=person, role=Role.COMMUNE_MEMBER, organisation=organisation
     )
     _fill(target)
-    journal.append(
+    target.records[JournalEntry] = journal.append(
         access.of_user(person),
         "vault.quota_set",
         organisation=code,

@@ -176,7 +176,13 @@ def journal_head(as_json: bool) -> None:
 def journal_verify(known: Path | None, as_json: bool) -> None:
     """Vérifie toute la chaîne, et qu'aucune fin n'a été coupée depuis une empreinte conservée."""
     head = _read_head(known) if known else None
-    outcome = journal.verify(head)
+    last = journal.head().seq
+    bar = click.progressbar(
+        length=last, label="Vérification", file=click.get_text_stream("stderr"), hidden=as_json
+    )
+    with bar:
+        outcome = journal.verify(head, lambda seq: bar.update(seq - bar.pos))
+        bar.update(last - bar.pos)
     if outcome.fault:
         raise click.ClickException(f"Journal atteint : {outcome.fault}.")
     emit(
