@@ -30,7 +30,7 @@ class System:
     steps: tuple[Step, ...]
 
 
-_WHY_A_PASSWORD = (
+_KEEP_IT = (
     "Imprimez-le et gardez-le au coffre de la mairie : sans lui, personne ne peut relire vos "
     "sauvegardes, pas même le département."
 )
@@ -49,7 +49,7 @@ DEBIAN = System(
         ),
         Step(
             "Tirer un mot de passe",
-            _WHY_A_PASSWORD,
+            _KEEP_IT,
             "head -c 24 /dev/urandom | base64 > motdepasse.txt\ncat motdepasse.txt",
         ),
         Step(
@@ -78,7 +78,7 @@ WINDOWS = System(
         ),
         Step(
             "Tirer un mot de passe",
-            _WHY_A_PASSWORD,
+            _KEEP_IT,
             "$b = New-Object byte[] 24\n"
             "[Security.Cryptography.RandomNumberGenerator]::Create().GetBytes($b)\n"
             "[Convert]::ToBase64String($b) | Set-Content motdepasse.txt\n"
@@ -112,7 +112,7 @@ NAS = System(
         ),
         Step(
             "Tirer un mot de passe",
-            _WHY_A_PASSWORD,
+            _KEEP_IT,
             "head -c 24 /dev/urandom | base64 > motdepasse.txt\ncat motdepasse.txt",
         ),
         Step(
