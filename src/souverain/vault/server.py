@@ -172,7 +172,9 @@ async def _while_live(device: Device, work: Coroutine[Any, Any, None]) -> None:
     try:
         while not (await asyncio.wait([task], timeout=_RECHECK_S))[0]:
             if await _thread(devices.live, device.pk, device.credential_sha256) is None:
-                raise Refused(401, "Appareil révoqué.")
+                refusal = Refused(401, "Appareil révoqué.", "revoked")
+                await _thread(_journal_refusal, device, refusal)
+                raise refusal
         task.result()
     finally:
         if not task.done():

@@ -218,6 +218,7 @@ def test_a_stalled_upload_is_cut_by_a_revocation(server: Server) -> None:
         revoked_at = revoke(server, victim)
         assert connection.recv(100).startswith(b"HTTP/1.1 401")
         assert time.time() - revoked_at <= 1
+    assert "revoked" in server.refusals()
 
 
 def test_a_stalled_download_is_cut_by_a_revocation(server: Server) -> None:
