@@ -37,7 +37,7 @@ from souverain.vault.services import ConfigExists, QuotaExceeded
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_MINE = re.compile(r"/vault/[/0-9]")
+_MINE = re.compile(r"/vault/[^a-z]")
 _ROUTE = re.compile(
     r"/vault/(?P<code>[0-9][0-9AB][0-9]{3})/(?P<set>[a-z0-9][a-z0-9-]{0,39})"
     r"(?:@(?P<time>[0-9A-Za-z:.+-]{1,40}))?/(?:(?P<kind>[A-Za-z]{1,20})(?P<slash>/(?P<name>.*))?)?",
