@@ -6,9 +6,10 @@ a caller handles None and the empty list: the other room may be switched off.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from souverain.core import rooms
 
@@ -57,6 +58,47 @@ class Card:
     icon: str
 
 
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file that a room gives back, streamed. `path` is relative and POSIX."""
+
+    path: str
+    size: int
+    chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
+class Export:
+    """All that one room holds on a commune: tables of records (JSON objects) and files."""
+
+    room: str
+    title: str
+    records: Mapping[str, Iterable[Mapping[str, Any]]] = field(default_factory=dict)
+    files: Iterable[ExportedFile] = ()
+    file_count: int = 0
+    file_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Something that a room forgot: how many, their bytes, and the SHA-256 over the sorted names
+    of the objects, one a line (empty where there are no names)."""
+
+    title: str
+    count: int
+    bytes: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What one room forgot of a commune, in the caller's transaction."""
+
+    room: str
+    title: str
+    items: tuple[Erased, ...]
+
+
 membership: Query[[str], Membership] = Query(
     "membership", "L'adhésion d'une commune à Cloud Côte-d'Or, par son code INSEE"
 )
@@ -66,8 +108,24 @@ commune_card: Query[[str], Card] = Query(
 members: Query[[], dict[str, Membership]] = Query(
     "members", "Toutes les communes qui ont adhéré, par code INSEE"
 )
-export_of_commune: Query[[str], dict[str, object]] = Query(
+export_of_commune: Query[[str], Export] = Query(
     "export_of_commune", "Tout ce qu'un système détient sur une commune, pour son départ"
 )
+forget_commune: Query[[str], Forgotten] = Query(
+    "forget_commune",
+    "Oublier les enregistrements d'une commune qui part, dans la transaction de qui le demande",
+)
+sweep_commune: Query[[str], int] = Query(
+    "sweep_commune",
+    "Détruire les fichiers d'une commune qu'aucun enregistrement ne garantit plus ; "
+    "peut être redemandé",
+)
 
-ALL: tuple[Query[..., object], ...] = (membership, commune_card, members, export_of_commune)
+ALL: tuple[Query[..., object], ...] = (
+    membership,
+    commune_card,
+    members,
+    export_of_commune,
+    forget_commune,
+    sweep_commune,
+)

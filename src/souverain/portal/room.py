@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from souverain.core import queries
 from souverain.core.roles import Role
-from souverain.core.rooms import NavigationItem, Permission, Reach, Room
+from souverain.core.rooms import (
+    DataClass,
+    EventKind,
+    Holding,
+    NavigationItem,
+    Permission,
+    Reach,
+    Room,
+)
+from souverain.portal import leaving, services
 
 ROOM = Room(
     name="portal",
@@ -20,12 +30,60 @@ ROOM = Room(
                 Role.COMMUNE_MEMBER: Reach.ORGANISATION,
             },
         ),
+        Permission(
+            "membership.view",
+            "Voir l'adhésion d'une commune",
+            {
+                Role.OPERATOR: Reach.EVERYWHERE,
+                Role.AUDITOR: Reach.EVERYWHERE,
+                Role.COMMUNE_ADMIN: Reach.ORGANISATION,
+                Role.COMMUNE_MEMBER: Reach.ORGANISATION,
+            },
+        ),
+        Permission(
+            "membership.ask",
+            "Demander à rejoindre le Cloud Côte-d'Or",
+            {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
+        ),
+        Permission(
+            "membership.leave",
+            "Faire partir une commune et prendre son export",
+            {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
+        ),
+        Permission(
+            "membership.manage",
+            "Enregistrer les adhésions, et effacer les communes parties",
+            {Role.OPERATOR: Reach.EVERYWHERE},
+        ),
     ),
     navigation=(
         NavigationItem("Accueil", "portal:home", "house", "core.public"),
         NavigationItem("Communes", "portal:communes", "map", "core.public"),
+        NavigationItem("Adhésions", "portal:memberships", "people", "membership.manage"),
         NavigationItem("Journal", "portal:journal", "journal-text", "core.journal"),
+        NavigationItem("Travaux", "portal:jobs", "hourglass-split", "core.jobs"),
         NavigationItem("Supervision", "portal:supervision", "activity", "core.supervise"),
+    ),
+    events=(
+        EventKind("membership.joined", "Une commune a rejoint le Cloud Côte-d'Or"),
+        EventKind("membership.left", "Une commune est partie et ses données sont effacées"),
+    ),
+    answers=(
+        (queries.membership, services.membership_of),
+        (queries.members, services.members),
+        (queries.export_of_commune, leaving.export_of),
+        (queries.forget_commune, leaving.forget),
+    ),
+    jobs=(leaving.export_commune, leaving.erase_commune),
+    holdings=(
+        Holding(
+            "Contacts des communes qui rejoignent le Cloud",
+            frozenset({DataClass.PERSONAL}),
+            "Joindre la mairie au sujet de ses outils et de sa convention",
+            "Exécution de la convention (RGPD, art. 6.1.b et 6.1.e)",
+            "Tant que la commune adhère ; effacés à son départ ou si elle retire sa demande",
+            "Les opérateurs du département et les membres de la commune",
+        ),
     ),
     urls="souverain.portal.urls",
     home=True,

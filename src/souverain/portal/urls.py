@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from souverain.portal.views import account, communes, home, journal, members, notices, supervision
+from souverain.portal.views import (
+    account,
+    communes,
+    home,
+    jobs,
+    journal,
+    members,
+    notices,
+    supervision,
+)
 
 app_name = "portal"
 urlpatterns = [
@@ -14,6 +23,11 @@ urlpatterns = [
     path("communes/<str:code>/membres/<int:pk>/retirer/", members.remove_member, name="remove"),
     path("journal/", journal.journal_page, name="journal"),
     path("supervision/", supervision.supervision, name="supervision"),
+    path("supervision/verifier/", supervision.verify_journal, name="verify_journal"),
+    path("travaux/", jobs.job_list, name="jobs"),
+    path("travaux/<uuid:pk>/", jobs.job_page, name="job"),
+    path("travaux/<uuid:pk>/suivi/", jobs.job_events, name="job_events"),
+    path("travaux/<uuid:pk>/arreter/", jobs.cancel_job, name="cancel_job"),
     path("profil/", account.profile, name="profile"),
     path("notifications/", account.notifications, name="notifications"),
     path("documentation-technique/", notices.api_docs, name="api_docs"),

@@ -32,7 +32,7 @@ class System:
     steps: tuple[Step, ...]
 
 
-_KEEP_IT = (
+_KEEP_IT_SAFE = (
     "Imprimez-le et gardez-le au coffre de la mairie : sans lui, personne ne peut relire vos "
     "sauvegardes, pas même le département."
 )
@@ -52,7 +52,7 @@ DEBIAN = System(
         ),
         Step(
             "Tirer un mot de passe",
-            _KEEP_IT,
+            _KEEP_IT_SAFE,
             "head -c 24 /dev/urandom | base64 > motdepasse.txt\ncat motdepasse.txt",
         ),
         Step(
@@ -82,7 +82,7 @@ WINDOWS = System(
         ),
         Step(
             "Tirer un mot de passe",
-            _KEEP_IT,
+            _KEEP_IT_SAFE,
             "$b = New-Object byte[] 24\n"
             "[Security.Cryptography.RandomNumberGenerator]::Create().GetBytes($b)\n"
             "[Convert]::ToBase64String($b) | Set-Content motdepasse.txt\n"
@@ -117,7 +117,7 @@ NAS = System(
         ),
         Step(
             "Tirer un mot de passe",
-            _KEEP_IT,
+            _KEEP_IT_SAFE,
             "head -c 24 /dev/urandom | base64 > motdepasse.txt\ncat motdepasse.txt",
         ),
         Step(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 
 from souverain.core import queries
@@ -24,17 +23,35 @@ from souverain.core.rooms import (
 def _store_takes_writes() -> Health:
     from souverain.vault.services import store
 
-    root = store().root
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.access(root, os.W_OK | os.X_OK):
-        return Health(True, "Le dossier des copies accepte les écritures.")
-    return Health(False, "Le dossier des copies refuse les écritures.")
+    try:
+        store().check()
+    except (OSError, ValueError) as error:
+        return Health(False, str(error))
+    return Health(True, "L'espace des copies accepte les écritures.")
 
 
 def _card(code: str) -> queries.Card:
     from souverain.vault.card import commune_card
 
     return commune_card(code)
+
+
+def _export(code: str) -> queries.Export | None:
+    from souverain.vault.departure import export
+
+    return export(code)
+
+
+def _forget(code: str) -> queries.Forgotten:
+    from souverain.vault.departure import forget
+
+    return forget(code)
+
+
+def _sweep(code: str) -> int:
+    from souverain.vault.departure import sweep
+
+    return sweep(code)
 
 
 def _tell_late_sets() -> None:
@@ -77,8 +94,13 @@ ROOM = Room(
     ),
     navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
     urls="souverain.vault.urls",
-    answers=((queries.commune_card, _card),),
-    health=(HealthCheck("store", "Dossier des copies", _store_takes_writes),),
+    answers=(
+        (queries.commune_card, _card),
+        (queries.export_of_commune, _export),
+        (queries.forget_commune, _forget),
+        (queries.sweep_commune, _sweep),
+    ),
+    health=(HealthCheck("store", "Espace des copies", _store_takes_writes),),
     events=(
         EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
         EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),

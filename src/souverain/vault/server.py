@@ -29,7 +29,7 @@ from django.db import DatabaseError, close_old_connections
 
 from souverain.core import access, clock, devices, journal
 from souverain.core.models import Device
-from souverain.core.objects import CHUNK, Incoming, WrongContent
+from souverain.core.objects import CHUNK, Incoming, StoreUnavailable, WrongContent
 from souverain.vault import services
 from souverain.vault.models import DepositSet
 from souverain.vault.services import ConfigExists, QuotaExceeded
@@ -128,6 +128,9 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
             await _while_live(request.device, _serve(request, receive, answer))
     except Refused as refusal:
         await answer.refuse(refusal)
+    except StoreUnavailable as error:
+        logger.error("the object store is unavailable: %s", error)
+        await answer.refuse(Refused(503, str(error)))
     except (OSError, DatabaseError) as error:
         if not _is_full(error):
             raise

@@ -18,7 +18,7 @@ from souverain.core import access, clock, devices, events, journal, notification
 from souverain.core.access import Actor
 from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation, User
-from souverain.core.objects import AlreadyThere, FolderStore, Incoming
+from souverain.core.objects import AlreadyThere, Incoming, Store
 from souverain.core.transactions import serialise_writers
 from souverain.vault.models import (
     DEFAULT_QUOTA_BYTES,
@@ -67,7 +67,7 @@ class ConfigExists(Exception):
 
 
 @cache
-def store() -> FolderStore:
+def store() -> Store:
     return objects.open_store(settings.OBJECTS_URL)
 
 

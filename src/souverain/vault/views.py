@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from souverain.core import clock
-from souverain.core.access import permits, requires
+from souverain.core.access import of_departement, permits, requires
 from souverain.core.format import bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
 from souverain.vault import freshness, guide, history, services
@@ -76,7 +76,7 @@ def _bytes_cell(size: int) -> dict[str, Any]:
 
 
 @require_GET
-@requires("vault.oversee")
+@requires("vault.oversee", of=of_departement)
 def overview(request: HttpRequest) -> HttpResponse:
     """How many communes are backed up, who is late, who fills up, what was refused."""
     now = clock.now()

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[3]
 PRELUDE = "import django; django.setup()\n"
+DEBIAN = ("/usr/share/doc", "/usr/lib/python3", "/usr/share/perl", "/usr/include", "/usr/lib/gcc")
+FEW_MB, MANY_MB = 4, 520
 
 
 class Server:
@@ -202,6 +205,28 @@ def restic(repository: str, folder: Path, *arguments: str, fails: bool = False) 
     )
     assert (done.returncode != 0) == fails, done.stderr
     return done.stderr if fails else done.stdout
+
+
+@pytest.fixture
+def tree(proving: bool, tmp_path: Path) -> Path:
+    """Debian's own documentation and sources, copied: thousands of files when proving."""
+    root = tmp_path / "mairie"
+    left = (MANY_MB if proving else FEW_MB) << 20
+    for source in map(Path, (*DEBIAN, "/usr/share", "/usr/lib")):
+        for number, file in enumerate(sorted(source.rglob("*")) if left > 0 else ()):
+            if left <= 0 or file.is_symlink() or not file.is_file():
+                continue
+            copy = root / source.name / str(number % 50) / f"{number} {file.name}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+            left -= copy.stat().st_size
+    assert left <= 0
+    assert sum(1 for _ in root.rglob("*")) > (2000 if proving else 50)
+    return root
+
+
+def same(left: Path, right: Path) -> bool:
+    return subprocess.run(["diff", "-r", left, right], capture_output=True).returncode == 0
 
 
 @pytest.fixture(scope="session")

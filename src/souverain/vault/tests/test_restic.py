@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from souverain.vault.tests.conftest import Server, restic
+from souverain.vault.tests.conftest import Server, restic, same
 
 pytestmark = pytest.mark.db_both
-DEBIAN = ("/usr/share/doc", "/usr/lib/python3", "/usr/share/perl", "/usr/include", "/usr/lib/gcc")
-FEW_MB, MANY_MB = 4, 520
-
-
-@pytest.fixture
-def tree(proving: bool, tmp_path: Path) -> Path:
-    """Debian's own documentation and sources, copied: thousands of files when proving."""
-    root = tmp_path / "mairie"
-    left = (MANY_MB if proving else FEW_MB) << 20
-    for source in map(Path, (*DEBIAN, "/usr/share", "/usr/lib")):
-        for number, file in enumerate(sorted(source.rglob("*")) if left > 0 else ()):
-            if left <= 0 or file.is_symlink() or not file.is_file():
-                continue
-            copy = root / source.name / str(number % 50) / f"{number} {file.name}"
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
-            left -= copy.stat().st_size
-    assert left <= 0
-    assert sum(1 for _ in root.rglob("*")) > (2000 if proving else 50)
-    return root
-
-
-def same(left: Path, right: Path) -> bool:
-    return subprocess.run(["diff", "-r", left, right], capture_output=True).returncode == 0
 
 
 def test_round_trip_then_ransomware_then_back_in_time(

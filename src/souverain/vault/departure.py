@@ -1,0 +1,224 @@
+"""A commune leaves: what the vault gives back, forgets and destroys.
+
+Records are forgotten first, in the caller's transaction, and files destroyed afterwards: a file is
+destroyed only under the writers' lock and only when no record vouches for it. So a crash at any
+point never leaves an acknowledged object without its bytes, and `sweep` can be run again at will,
+even while the commune has come back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Model, QuerySet, Sum
+
+from souverain.core import clock
+from souverain.core.models import Device, Organisation
+from souverain.core.queries import Erased, Export, ExportedFile, Forgotten
+from souverain.core.transactions import serialise_writers
+from souverain.vault import services
+from souverain.vault.models import DepositSet, ReadDay, StoredObject
+
+ROOM, TITLE = "vault", "Le coffre-fort"
+_BATCH = 200
+_PAGE = 2000
+
+
+def _sets(code: str) -> QuerySet[DepositSet]:
+    return DepositSet.objects.filter(organisation__code=code).select_related("organisation")
+
+
+def _objects(code: str) -> QuerySet[StoredObject]:
+    rows = StoredObject.objects.filter(deposit_set__organisation__code=code)
+    return rows.select_related("deposit_set__organisation")
+
+
+# Giving back -------------------------------------------------------------------------------------
+
+
+def export(code: str) -> Export | None:
+    """All of the commune's vault. `<set>/repository/` is a restic repository as it lives now;
+    `<set>/deleted/` what the clients deleted, in the same layout, to be laid over it."""
+    if not _sets(code).exists():
+        return None
+    distinct = _objects(code).order_by().values("deposit_set", "type", "name", "size").distinct()
+    figures = distinct.aggregate(total=Sum("size"))
+    return Export(
+        room=ROOM,
+        title=TITLE,
+        records={
+            "sets": (_set_json(found) for found in _sets(code)),
+            "objects": (_object_json(row) for row in _objects(code).order_by("pk").iterator(_PAGE)),
+            "reads": (
+                {
+                    "device": day.device_id,
+                    "day": day.day.isoformat(),
+                    "read_bytes": day.read_bytes,
+                    "limit_bytes": day.limit_bytes,
+                }
+                for day in ReadDay.objects.filter(device__organisation__code=code)
+            ),
+        },
+        files=_files(code),
+        file_count=distinct.count(),
+        file_bytes=figures["total"] or 0,
+    )
+
+
+def _set_json(found: DepositSet) -> Mapping[str, Any]:
+    return {
+        "set": found.code,
+        "title": found.title,
+        "kind": found.kind,
+        "retention_class": found.retention_class,
+        "fresh_within_hours": found.fresh_within_hours,
+        "stored_bytes": found.stored_bytes,
+        "created_at": clock.rfc3339(found.created_at),
+    }
+
+
+def _object_json(row: StoredObject) -> Mapping[str, Any]:
+    return {
+        "set": row.deposit_set.code,
+        "type": row.type,
+        "name": row.name,
+        "size_bytes": row.size,
+        "received_at": clock.rfc3339(row.received_at),
+        "died_at": row.died_at and clock.rfc3339(row.died_at),
+        "device": row.device_id,
+    }
+
+
+def _files(code: str) -> Iterator[ExportedFile]:
+    """Each stored object once: living ones first, then the dead that no living one repeats."""
+    for found in _sets(code):
+        rows = _objects(code).filter(deposit_set=found).order_by("type", "name", "pk")
+        for row in rows.filter(died_at=None).iterator(_PAGE):
+            yield _file(row, "repository")
+        living = StoredObject.objects.filter(deposit_set=found, died_at=None)
+        previous = None
+        for row in rows.exclude(died_at=None).iterator(_PAGE):
+            identity = (row.type, row.name)
+            if identity != previous and not living.filter(type=row.type, name=row.name).exists():
+                yield _file(row, "deleted")
+            previous = identity
+
+
+def _file(row: StoredObject, folder: str) -> ExportedFile:
+    found = row.deposit_set
+    key = services.object_key(found, row.type, row.name)
+    inside = key.removeprefix(f"{found.prefix}/")
+    return ExportedFile(
+        f"{found.code}/{folder}/{inside}", row.size, lambda: services.store().read(key)
+    )
+
+
+# Forgetting --------------------------------------------------------------------------------------
+
+
+def forget(code: str) -> Forgotten:
+    """Forget every record of the vault on the commune, in the caller's transaction, which must be
+    durable before `sweep`. The devices were revoked before."""
+    serialise_writers()
+    sizes = {
+        services.object_key(row.deposit_set, row.type, row.name): row.size
+        for row in _objects(code).iterator(_PAGE)
+    }
+    names = hashlib.sha256("\n".join(sorted(sizes)).encode()).hexdigest()
+    sets = _sets(code).count()
+    with _guards_lifted():
+        _remove(Organisation.objects.filter(code=code))
+        _remove(Device.objects.filter(organisation__code=code))
+    return Forgotten(
+        ROOM,
+        TITLE,
+        (
+            Erased("Dépôts", sets),
+            Erased("Objets chiffrés", len(sizes), sum(sizes.values()), names),
+        ),
+    )
+
+
+def _remove(rows: QuerySet[Any]) -> None:
+    """Remove the vault's records that lead to these rows, and the rows when they are the vault's:
+    a kind of record added to the room later is not forgotten here."""
+    model: type[Model] = rows.model
+    for relation in model._meta.related_objects:
+        related = relation.related_model
+        if isinstance(related, type) and related._meta.app_label == ROOM:
+            _remove(related._default_manager.filter(**{f"{relation.field.name}__in": rows}))
+    if model._meta.app_label == ROOM:
+        rows.delete()
+
+
+@contextmanager
+def _guards_lifted() -> Iterator[None]:
+    """Let records be removed in this transaction only: the database's own guards come back before
+    it commits, and a crash never took them away. The erasure is the one exception to them."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT DISTINCT relname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
+                " WHERE NOT tgisinternal AND relname LIKE 'vault\\_%%'"
+            )
+            tables = [connection.ops.quote_name(name) for (name,) in cursor.fetchall()]
+            # A table with checks still to be made cannot be altered.
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            for table in tables:
+                cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+            yield
+            for table in tables:
+                cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+            return
+        cursor.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name LIKE 'vault_%%'"
+        )
+        triggers = cursor.fetchall()
+        for name, _ in triggers:
+            cursor.execute(f"DROP TRIGGER {connection.ops.quote_name(name)}")
+        yield
+        for _, sql in triggers:
+            cursor.execute(sql)
+
+
+# Destroying --------------------------------------------------------------------------------------
+
+
+def sweep(code: str) -> int:
+    """Destroy the commune's files that no record vouches for; returns how many. What is received
+    meanwhile is recorded under the same lock, and so is kept."""
+    destroyed = 0
+    root = services.store().path(f"vault/{code}")
+    paths = [
+        Path(folder) / name for folder, _, names in os.walk(root, topdown=False) for name in names
+    ]
+    for start in range(0, len(paths), _BATCH):
+        with transaction.atomic():
+            serialise_writers()
+            for path in paths[start : start + _BATCH]:
+                if not _vouched_for(code, path.relative_to(root)):
+                    key = f"vault/{code}/{path.relative_to(root).as_posix()}"
+                    destroyed += services.store().remove(key)
+    with transaction.atomic():
+        serialise_writers()
+        for folder, _, _ in os.walk(root, topdown=False):
+            with suppress(OSError):  # it holds a living object
+                Path(folder).rmdir()
+    return destroyed
+
+
+def _vouched_for(code: str, path: Path) -> bool:
+    """Whether a record of the present, or a lock of a set that exists, names this file."""
+    if len(path.parts) < 2:
+        return False
+    set_code, kind, name = path.parts[0], path.parts[1], path.name
+    sets = _sets(code).filter(code=set_code)
+    if kind == "locks":
+        return sets.exists()
+    return StoredObject.objects.filter(deposit_set__in=sets, type=kind, name=name).exists()
