@@ -65,7 +65,7 @@ def test_records_and_objects_on_a_full_disk(tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size=64m tmpfs {home}"
     first = Server(home)
     first.prepare()
-    repository = first.device()
+    repository, unseen = first.device(), first.device()
     spare = tmp_path / "garde"
     home.rename(spare)
     home.mkdir()
@@ -82,6 +82,8 @@ def test_records_and_objects_on_a_full_disk(tmp_path: Path) -> None:
         assert status == 507
         assert client.ask("GET", f"data/{'0' * 64}")[0] == 404
         client.assert_whole([b"avant"])
+        # A device never seen before, whose visit cannot be noted, reads all the same.
+        Client(unseen.replace(f":{first.port}/", f":{server.port}/")).assert_whole([b"avant"])
         server.enter("rm", f"{home}/encombrant")
         more = os.urandom(700_000)
         assert client.put(more) == 200
