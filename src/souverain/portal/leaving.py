@@ -141,7 +141,7 @@ def _journal_of(code: str) -> Iterator[Mapping[str, Any]]:
 
 
 def forget(code: str) -> Forgotten:
-    """Roles, invitations, people left without a role, names of devices, contacts, and the personal
+    """Roles, invitations, groups, people left without a role, names of devices, contacts, and the personal
     detail of the journal's entries."""
     organisation = Organisation.objects.get(code=code)
     roles = RoleAssignment.objects.filter(organisation=organisation)
@@ -153,6 +153,7 @@ def forget(code: str) -> Forgotten:
     counts = {
         "Rôles de membres": roles.delete()[0],
         "Invitations": invited.delete()[0],
+        "Groupes": organisation.groups.all().delete()[0],
         "Comptes de personnes": _forget_people(people),
         "Contacts": contact_count,
         "Noms d'appareils": organisation.devices.exclude(name="").update(name="", holder=None),

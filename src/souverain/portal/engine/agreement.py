@@ -101,8 +101,7 @@ def text(processings: Sequence[Processing]) -> Text:
                 (
                     "La convention prend effet à sa signature par les deux parties. Elle dure tant "
                     "que la commune adhère au Cloud Côte-d'Or et jusqu'à la remise de la preuve "
-                    "d'effacement de ses données. La commune peut partir quand elle le veut, sans "
-                    "frais.",
+                    "d'effacement de ses données. La commune peut partir quand elle le veut.",
                 ),
             ),
             Clause(
