@@ -96,10 +96,10 @@ def import_file(file: Path, dry_run: bool, as_json: bool) -> None:
             for fault in done.faults
         ],
     }
-    would = "seraient " if dry_run else ""
+    done_or_not = "Rien n'est écrit. " if dry_run else ""
     lines = [
-        f"{len(done.created)} communes {would}ajoutées, {len(done.updated)} {would}corrigées, "
-        f"{len(done.unchanged)} inchangées."
+        f"{done_or_not}Ajoutées : {len(done.created)}. Corrigées : {len(done.updated)}. "
+        f"Inchangées : {len(done.unchanged)}. Lignes laissées de côté : {len(done.faults)}."
     ]
     lines += [
         f"Ligne {fault.line}{f', colonne {fault.column}' if fault.column else ''} : {fault.message}"

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from souverain.core import clock
+from souverain.core import clock, rooms
 from souverain.portal.engine import members_file
 from souverain.portal.engine.members_file import Contact as ReadContact
 from souverain.portal.models import Contact, Membership
@@ -22,8 +22,6 @@ class ToolsForm(forms.Form):
         choices=Membership.Tool.choices,
         widget=forms.CheckboxSelectMultiple,
         initial=[Membership.Tool.VAULT],
-        help_text="Le coffre-fort est en service. Les deux autres ne le sont pas encore : "
-        "nous notons votre souhait.",
         error_messages={"required": "Choisissez au moins un outil."},
     )
 
@@ -37,6 +35,12 @@ class ToolsForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        closed = [label for name, label in Membership.Tool.choices if name not in rooms.load()]
+        if closed:
+            self.fields["tools"].help_text = (
+                f"Pas encore en service : {', '.join(closed).lower()}. Nous notons votre souhait, "
+                "et nous préviendrons la mairie."
+            )
         for kind in Contact.Kind.values:
             needed = kind in self.REQUIRED
             self.fields[f"{kind}-name"] = forms.CharField(

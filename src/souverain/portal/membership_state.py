@@ -49,12 +49,12 @@ def _told(
     if membership is not None and membership.state in (State.ERASING, State.LEFT):
         return "neutral", "Arrêté", "La commune part ou est partie.", ""
     if card is None:
-        sentence = "Demandé : nous préviendrons la mairie à son ouverture." if wanted else ""
-        return "neutral", "Pas encore en service", sentence, ""
+        asked = "Demandé : nous préviendrons la mairie à son ouverture."
+        return "neutral", "Pas encore en service", asked if wanted else "Non demandé.", ""
     if not wanted:
         return "neutral", "Non demandé", "La commune peut le demander.", card.url
     if membership is not None and membership.state == State.ASKED:
-        return "info", "Demandé", "Il servira dès que la convention sera signée.", card.url
+        return "info", "Demandé", "Il servira dès que la convention sera signée.", ""
     word = "Prêt à servir" if card.state == "neutral" else "En service"
     kind = "info" if card.state == "neutral" else card.state
     return kind, word, card.sentence, card.url

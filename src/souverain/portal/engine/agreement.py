@@ -85,7 +85,7 @@ def text(processings: Sequence[Processing]) -> Text:
     categories = sorted({name for found in processings for name in found.data_classes})
     return Text(
         VERSION,
-        (
+        _typeset(
             Clause(
                 "Objet",
                 (
@@ -196,6 +196,17 @@ def text(processings: Sequence[Processing]) -> Text:
                 ),
             ),
         ),
+    )
+
+
+def _typeset(*clauses: Clause) -> tuple[Clause, ...]:
+    """French punctuation: a semicolon or a colon never begins a line."""
+
+    def tied(sentence: str) -> str:
+        return sentence.replace(" ;", "\u00a0;").replace(" :", "\u00a0:")
+
+    return tuple(
+        Clause(c.title, tuple(map(tied, c.paragraphs)), tuple(map(tied, c.items))) for c in clauses
     )
 
 

@@ -181,8 +181,8 @@ def import_file(request: HttpRequest) -> HttpResponse:
     if confirmed:
         messages.success(
             request,
-            f"{len(done.created)} communes ajoutées, {len(done.updated)} corrigées, "
-            f"{len(done.unchanged)} inchangées, {len(done.faults)} lignes laissées de côté.",
+            f"Ajoutées : {len(done.created)}. Corrigées : {len(done.updated)}. "
+            f"Inchangées : {len(done.unchanged)}. Lignes laissées de côté : {len(done.faults)}.",
         )
         return redirect("portal:memberships")
     names = dict(Commune.objects.values_list("code", "name"))
@@ -386,7 +386,7 @@ def leave(request: HttpRequest, code: str) -> HttpResponse:
     form = TypedNameForm(found.organisation.name, request.POST, auto_id="partir_%s")
     if not form.is_valid():
         context = _departure_context(request, code, leave_form=form)
-        return render(request, "portal/departure.html", context, status=422)
+        return render(request, "portal/departure.html", context)
     return _done(
         request,
         lambda: services.leave(_actor(request), found),
@@ -445,7 +445,7 @@ def erase(request: HttpRequest, code: str) -> HttpResponse:
     form = TypedNameForm(_organisation(code).name, request.POST, auto_id="effacer_%s")
     if not resumed and not form.is_valid():
         context = _departure_context(request, code, erase_form=form)
-        return render(request, "portal/departure.html", context, status=422)
+        return render(request, "portal/departure.html", context)
     return _done(
         request,
         lambda: services.erase(_actor(request), found),
