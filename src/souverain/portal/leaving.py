@@ -48,6 +48,7 @@ from souverain.portal.models import Departure, Membership
 CHUNK = 1 << 20
 RESERVE_BYTES = 1 << 30
 """Left free on the disk whatever the export: the vault goes on receiving."""
+NAMELESS = "Appareil effacé"
 EXPORT_FORMAT, PROOF_FORMAT = "souverain-export-1", "souverain-erasure-proof-1"
 _README = """Export de {commune} ({code}), préparé le {day}.
 
@@ -156,7 +157,9 @@ def forget(code: str) -> Forgotten:
         "Groupes": organisation.groups.all().delete()[0],
         "Comptes de personnes": _forget_people(people),
         "Contacts": contact_count,
-        "Noms d'appareils": organisation.devices.exclude(name="").update(name="", holder=None),
+        "Noms d'appareils": organisation.devices.exclude(name=NAMELESS).update(
+            name=NAMELESS, holder=None
+        ),
         "Détails personnels du journal": _forget_details(code),
     }
     for membership in organisation.memberships.all():
@@ -210,6 +213,24 @@ def archive_of(departure: Departure) -> Path:
 def destroy_export(departure: Departure) -> None:
     """The archive holds all of the commune's personal data: it does not outlive its purpose."""
     shutil.rmtree(folder_of(departure), ignore_errors=True)
+
+
+def remove_stale_exports() -> None:
+    """Remove what a killed or cancelled job left: an archive is kept only for a departure under
+    way, once it is ready or while it is being written."""
+    root = Path(settings.HOME) / "departures"
+    if not root.is_dir():
+        return
+    found = Departure.objects.filter(
+        cancelled_at=None, membership__state__in=(State.LEAVING, State.ERASING)
+    ).filter(
+        models.Q(exported_at__isnull=False)
+        | models.Q(export_job__isnull=False, export_job__finished_at=None)
+    )
+    kept = set(map(str, found.values_list("pk", flat=True)))
+    for folder in root.iterdir():
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def holdings_of(code: str) -> dict[str, dict[str, int]]:

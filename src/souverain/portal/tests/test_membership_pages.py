@@ -17,7 +17,7 @@ from django.test import Client
 from souverain.cli import main
 from souverain.core import clock
 from souverain.core.access import SYSTEM
-from souverain.core.models import Job, RoleAssignment
+from souverain.core.models import Job, JournalEntry, RoleAssignment
 from souverain.core.roles import Role
 from souverain.portal import leaving, services
 from souverain.portal.engine.members_file import BYTES_MAX, Contact
@@ -119,6 +119,8 @@ def test_the_export_comes_whole_or_from_any_byte_on(visit: Visit, leaver: Depart
     assert whole.headers["Content-Length"] == str(len(content))
     assert whole.headers["Cache-Control"] == "no-store"
     etag = whole.headers["ETag"]
+    taken = JournalEntry.objects.filter(verb="membership.export_taken", organisation="21231")
+    assert taken.get().actor == f"user:{client.session['_auth_user_id']}"
     for header, expected in (
         ("bytes=10-", content[10:]),
         ("bytes=0-0", content[:1]),

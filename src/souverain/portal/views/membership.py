@@ -126,6 +126,7 @@ def memberships(request: HttpRequest) -> HttpResponse:
 @requires("membership.manage")
 def members_csv(request: HttpRequest) -> HttpResponse:
     """The communes that have joined, in the columns that the import reads."""
+    services.note_list_taken(_actor(request))
     text = io.StringIO()
     writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
     writer.writerow(COLUMNS)
@@ -469,6 +470,8 @@ def download(request: HttpRequest, code: str) -> HttpResponse | StreamingHttpRes
         start, end, partial = 0, size - 1, False
     if start > end:
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+    if start == 0:  # a transfer taken up again is not another one
+        services.note_export_taken(_actor(request), found)
     response = StreamingHttpResponse(
         _chunks(archive, start, end - start + 1),
         status=206 if partial else 200,
