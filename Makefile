@@ -46,7 +46,7 @@ test: debian-packages install build/.installed-dev lint
 	./tests/with-postgresql $(BIN)/python -m pytest -m db_both
 
 prove: debian-packages install build/.installed-dev
-	SOUVERAIN_PROVE=1 $(BIN)/python -m pytest
+	SOUVERAIN_PROVE=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200
 
 bench: install build/.installed-dev
 	$(BIN)/python benchmarks/core.py

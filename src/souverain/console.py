@@ -12,14 +12,14 @@ import click
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
-from django.urls import reverse
 
 from souverain.core import clock, egress, jobs, journal
 from souverain.core.access import of_console
 from souverain.core.models import EgressRule, Job, Organisation, RoleAssignment
 from souverain.core.roles import Role
 from souverain.core.rooms import DataClass
-from souverain.core.services import invite
+from souverain.core.services import invitation_link, invite
+from souverain.core.verification import read_head
 from souverain.territory.services import load_departement
 
 Command = Callable[..., Any]
@@ -48,7 +48,7 @@ def _invitation_link(email: str, role: Role, organisation: Organisation) -> str:
         )
     except ValidationError as error:
         raise click.ClickException(" ".join(error.messages)) from error
-    return settings.PUBLIC_URL + reverse("portal:invitation", args=[token])
+    return invitation_link(token)
 
 
 @click.command("init")
@@ -189,12 +189,9 @@ def journal_verify(known: Path | None, as_json: bool) -> None:
 def _read_head(path: Path) -> journal.Head:
     """A file written by `journal head --json` or by the nightly export."""
     try:
-        content = json.loads(path.read_text()[:10_000])
-        return journal.Head(int(content["seq"]), str(content["hash"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise click.ClickException(
-            f"{path} : ce n'est pas une empreinte de journal (seq et hash attendus)."
-        ) from error
+        return read_head(path)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @journal_commands.command("export")

@@ -17,6 +17,7 @@ from csp.constants import NONE, SELF
 
 from souverain import __version__
 from souverain.config.installed import installed
+from souverain.core.openid import config as openid
 from souverain.core.staticfiles import IMMUTABLE_URL
 
 SOURCE = Path(__file__).parents[1]
@@ -56,6 +57,7 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 ROOMS = installed(["core", "territory", "vault", "portal"])
 DECOUPAGE = PROJECT / "web/node_modules/@etalab/decoupage-administratif/data"
 DEPARTEMENT = os.environ.get("SOUVERAIN_DEPARTEMENT", "21")
+DEPARTEMENT_SIREN = os.environ.get("SOUVERAIN_DEPARTEMENT_SIREN", "")
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -70,7 +72,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.socialaccount",
-    "allauth.socialaccount.providers.openid_connect",
+    "souverain.core.openid",
     "csp",
     "django_vite",
 ]
@@ -158,6 +160,7 @@ LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/"
 ACCOUNT_ADAPTER = "souverain.core.accounts.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "souverain.core.accounts.SocialAccountAdapter"
+OPENID = openid.read(os.environ)
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -188,6 +191,7 @@ SECURE_HSTS_PRELOAD = SECURE
 SECURE_REDIRECT_EXEMPT = [r"^health$"]
 SECURE_REFERRER_POLICY = "same-origin"
 if os.environ.get("SOUVERAIN_BEHIND_PROXY") == "1":
+    ALLAUTH_TRUSTED_PROXY_COUNT = 1
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {

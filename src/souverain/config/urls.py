@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
 from souverain import __version__
@@ -23,6 +25,7 @@ api = NinjaAPI(
 problem_handlers(api)
 
 
+@require_safe
 @requires("core.public")
 def health(request: HttpRequest) -> JsonResponse:
     """`{"status": "ok", "rooms": {…}}`; 503 when a check fails. Messages stay on the page."""
@@ -43,8 +46,17 @@ def _healthy(check: object) -> bool:
         return False
 
 
+@requires("core.own")
+def email_is_fixed(request: HttpRequest) -> HttpResponse:
+    """In the place of allauth's page: an address that nobody verified must never become an
+    account's, or its owner would take up the invitations of somebody else."""
+    return redirect("portal:profile")
+
+
+handler429 = "souverain.core.accounts.too_many"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("health", health, name="health"),
+    path("compte/email/", email_is_fixed, name="account_email"),
     path("compte/", include("allauth.urls")),
 ]
 for _room in rooms.load().values():

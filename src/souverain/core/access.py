@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -174,6 +175,11 @@ def require(
     )
     title = rooms.permissions()[code].title
     raise PermissionDenied(_("Vous n'avez pas le droit de faire ceci : %s.") % title.lower())
+
+
+def of_departement(**_: Any) -> dict[str, Any]:
+    """The target of what is the whole département's: only a role given on it reaches it."""
+    return {"organisation": Organisation.objects.get(code=settings.DEPARTEMENT)}
 
 
 View = Callable[..., Any]

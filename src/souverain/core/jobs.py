@@ -7,9 +7,11 @@ restarts goes on with the jobs that live, and says which were interrupted.
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from django.db import connection, transaction
 
 from souverain.core import clock, egress, journal, rooms
 from souverain.core.access import SYSTEM, Actor
+from souverain.core.format import bytes_fr
 from souverain.core.models import Job, Organisation
 from souverain.core.rooms import DataClass
 
@@ -50,6 +53,10 @@ class Resources:
     time_limit_s: int = 3600
     preemptible: bool = False
     data_class: DataClass = DataClass.INTERNAL
+
+
+class Failed(Exception):
+    """The work found that it cannot be done; the message is a French sentence for people."""
 
 
 class Progress(Protocol):
@@ -218,16 +225,44 @@ def run(job_id: UUID | str) -> None:
     job = Job.objects.get(pk=job_id)
     report = _Report(job)
     outcome: dict[str, Any]
+    memory_bytes = int(job.resources["memory_bytes"])
     with _captured(report):
         try:
+            _limit_memory(memory_bytes)
             result = find(job.name)(report.progress, **job.arguments)
             if len(json.dumps(result, allow_nan=False)) > RESULT_BYTES:
                 raise ValueError("le résultat dépasse 1 Mio")
             state, outcome = State.DONE, {"result": result}
         except Exception as error:
+            _limit_memory(None)  # saying what happened takes some
             traceback.print_exc()
-            state, outcome = State.FAILED, {"error": f"{type(error).__name__}: {error}"[:400]}
+            state, outcome = State.FAILED, {"error": _sentence(error, memory_bytes)[:400]}
+        _limit_memory(None)
     _finish(job, state, **outcome)
+
+
+def _limit_memory(limit_bytes: int | None) -> None:
+    """Bound what this process, and each one that it starts, may allocate (RLIMIT_DATA: private
+    writable memory; files read through mmap do not count). None lifts the bound."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = hard if limit_bytes is None else limit_bytes
+    if limit_bytes is not None and hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _sentence(error: Exception, memory_bytes: int) -> str:
+    """Why a job failed, in French when we know what it means."""
+    match error:
+        case MemoryError():
+            return f"Arrêté : il lui fallait plus de {bytes_fr(memory_bytes)} de mémoire."
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return "Arrêté : le disque est plein. Faites de la place, puis relancez-le."
+        case Failed() | egress.EgressRefused():
+            return str(error)
+        case ValidationError():
+            return " ".join(error.messages)
+    return f"{type(error).__name__}: {error}"
 
 
 # In the worker -----------------------------------------------------------------------------------
@@ -350,7 +385,12 @@ def _follow(job: Job, executor: Executor) -> None:
         limit = job.resources["time_limit_s"]
         _finish(job, State.FAILED, error=f"Arrêté : il a dépassé {limit} secondes.")
     else:
-        _finish(job, State.INTERRUPTED, error="Le travail s'est arrêté sans rendre de résultat.")
+        _finish(
+            job,
+            State.INTERRUPTED,
+            error="Le travail s'est arrêté sans rendre de résultat : son processus a été tué, "
+            "ou la machine a redémarré. Relancez-le.",
+        )
     job.refresh_from_db()
 
 

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -25,7 +26,14 @@ from souverain.core.models import JournalDetail, JournalEntry, Refusal
 from souverain.core.transactions import serialise_writers
 
 GENESIS = bytes(32)
+BODY_BYTES = 16 * 1024
+DETAIL_BYTES = 64 * 1024
 _PAGE = 20_000
+_REPEATED = ("seq", "at", "actor", "verb", "organisation", "object")
+_COLUMNS = f"{', '.join(_REPEATED)}, body, hash"
+_LAST = "SELECT seq, hash FROM core_journalentry ORDER BY seq DESC LIMIT 1"
+_INSERT = f"INSERT INTO core_journalentry ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
+_READ = f"SELECT {_COLUMNS} FROM core_journalentry WHERE seq > %s ORDER BY seq LIMIT %s"  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Verification:
 
 
 def canonical(fields: Mapping[str, Any]) -> bytes:
+    """Sorted keys, no spaces, UTF-8. Raises TypeError for what JSON or 64 bits cannot hold."""
     return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
@@ -64,35 +73,63 @@ def append(
 ) -> JournalEntry:
     """Write one entry at the end of the chain, in the caller's transaction or one of its own.
 
-    `data` takes ids, counts and digests; names, addresses and content go to `detail`.
+    `data` takes ids, counts and digests (no fraction: ValueError); names, addresses and content
+    go to `detail`. Raises ValueError also for a body over 16 KiB or a detail over 64 KiB.
     """
-    with transaction.atomic():
+    salt = secrets.token_bytes(16)
+    content = canonical(detail) if detail else b""
+    if len(content) > DETAIL_BYTES:
+        raise ValueError("journal: a detail over 64 KiB")
+    told = {
+        "actor": str(actor),
+        "verb": verb,
+        "organisation": organisation,
+        "object": _storable(object, 200),
+        "data": _whole(dict(data or {})),
+        "detail": hashlib.sha256(salt + content).hexdigest() if detail else None,
+    }
+    if len(canonical(told)) > BODY_BYTES:
+        raise ValueError("journal: an entry over 16 KiB")
+    # No savepoint: an entry that cannot be written takes the whole verb back with it.
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
         serialise_writers()
-        last = JournalEntry.objects.order_by("-seq").values_list("seq", "hash").first()
-        seq, previous = (last[0] + 1, bytes(last[1])) if last else (1, GENESIS)
-        salt = secrets.token_bytes(16)
-        content = canonical(detail) if detail else b""
-        columns = {
-            "seq": seq,
-            "at": clock.rfc3339(clock.now()),
-            "actor": str(actor),
-            "verb": verb,
-            "organisation": organisation,
-            "object": object[:200],
-        }
-        body = canonical(
-            {
-                **columns,
-                "data": dict(data or {}),
-                "detail": hashlib.sha256(salt + content).hexdigest() if detail else None,
-            }
-        )
-        entry = JournalEntry.objects.create(
-            **columns, body=body, hash=hashlib.sha256(previous + body).digest()
-        )
+        cursor.execute(_LAST)
+        seq, previous = cursor.fetchone() or (0, GENESIS)
+        sealed = {"seq": seq + 1, "at": clock.rfc3339(clock.now()), **told}
+        body = canonical(sealed)
+        digest = hashlib.sha256(bytes(previous) + body).digest()
+        columns = {name: sealed[name] for name in _REPEATED}
+        cursor.execute(_INSERT, [*columns.values(), body, digest])
+        entry = JournalEntry(**columns, body=body, hash=digest)
         if detail:
             JournalDetail.objects.create(entry=entry, salt=salt, content=content.decode())
-        return entry
+    return entry
+
+
+def _storable(text: str, length: int) -> str:
+    """What both databases and UTF-8 can hold of a text that may come from outside."""
+    return (
+        text[:length]
+        .encode("utf-8", "replace")
+        .decode()
+        .replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    )
+
+
+def _whole(value: Any) -> Any:
+    """`value` as it is; ValueError when it holds anything but texts, whole numbers, booleans,
+    nulls, lists and objects of them: a fraction has no one canonical writing."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _whole(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _whole(item)
+    else:
+        raise ValueError(f"journal: {type(value).__name__} is not for the sealed bytes")
+    return value
 
 
 def refuse(
@@ -100,23 +137,26 @@ def refuse(
 ) -> None:
     """Journal a refusal. Identical ones of the same actor and minute are counted and written as
     one more entry when the minute is over (`close_refusals`)."""
+    told = {
+        "actor": str(actor),
+        "verb": verb,
+        "organisation": organisation,
+        "object": _storable(object, 200),
+        "reason": _storable(reason, 80),
+    }
     minute = clock.now().replace(second=0, microsecond=0)
     with transaction.atomic():
         serialise_writers()
-        tally, first = Refusal.objects.get_or_create(
-            minute=minute,
-            actor=str(actor),
-            verb=verb,
-            organisation=organisation,
-            object=object[:200],
-            reason=reason[:80],
-        )
-        if first:
+        again = Refusal.objects.filter(minute=minute, **told)
+        if not again.update(repeats=F("repeats") + 1):
+            Refusal.objects.create(minute=minute, **told)
             append(
-                actor, verb, organisation=organisation, object=object, data={"reason": reason[:80]}
+                actor,
+                verb,
+                organisation=organisation,
+                object=object,
+                data={"reason": told["reason"]},
             )
-        else:
-            Refusal.objects.filter(pk=tally.pk).update(repeats=F("repeats") + 1)
 
 
 def close_refusals() -> None:
@@ -150,20 +190,18 @@ def erase_detail(actor: Actor, seq: int) -> None:
 
 
 def head() -> Head:
-    last = JournalEntry.objects.order_by("-seq").values_list("seq", "hash").first()
-    return Head(last[0], bytes(last[1]).hex()) if last else Head(0, GENESIS.hex())
+    with connection.cursor() as cursor:
+        cursor.execute(_LAST)
+        seq, digest = cursor.fetchone() or (0, GENESIS)
+    return Head(seq, bytes(digest).hex())
 
 
 def _rows() -> Iterator[tuple[Any, ...]]:
     """Every stored entry in order of seq, a page at a time, at constant memory."""
     after = 0
-    query = (
-        "SELECT seq, at, actor, verb, organisation, object, body, hash"
-        " FROM core_journalentry WHERE seq > %s ORDER BY seq LIMIT %s"
-    )
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(query, [after, _PAGE])
+            cursor.execute(_READ, [after, _PAGE])
             page = cursor.fetchall()
         yield from page
         if len(page) < _PAGE:
@@ -178,28 +216,20 @@ def verify(
     head kept elsewhere, that no tail was cut or rewritten."""
     previous, expected = GENESIS, 1
     known_hash = GENESIS.hex() if known and known.seq == 0 else None
-    sha256, loads = hashlib.sha256, orjson.loads
+    sha256, loads, repeated = hashlib.sha256, orjson.loads, itemgetter(*_REPEATED)
 
     def broken(seq: int, sentence: str) -> Verification:
         return Verification(expected - 1, Head(expected - 1, previous.hex()), sentence % seq)
 
-    for seq, at, actor, verb, organisation, obj, body, digest in _rows():
+    for row in _rows():
+        seq, body, digest = row[0], row[6], row[7]
         if seq != expected:
             return broken(expected, "l'entrée %d manque ou a été déplacée")
-        body = bytes(body)
-        if sha256(previous + body).digest() != bytes(digest):
+        if sha256(previous + body).digest() != digest:
             return broken(seq, "l'entrée %d a été modifiée : son empreinte ne suit pas la chaîne")
-        f = loads(body)
-        if (f["seq"], f["at"], f["actor"], f["verb"], f["organisation"], f["object"]) != (
-            seq,
-            at,
-            actor,
-            verb,
-            organisation,
-            obj,
-        ):
+        if repeated(loads(body)) != row[:6]:
             return broken(seq, "l'entrée %d : une colonne ne dit pas ce que dit l'entrée scellée")
-        previous = bytes(digest)
+        previous = digest
         if known and seq == known.seq:
             known_hash = previous.hex()
         if progress and seq % _PAGE == 0:

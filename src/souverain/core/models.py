@@ -7,7 +7,10 @@ from datetime import datetime
 from typing import ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import models
+from django.utils.crypto import salted_hmac
 from django.utils.functional import cached_property
 
 from souverain.core import clock
@@ -51,15 +54,30 @@ class Group(models.Model):
         return self.name
 
 
+def canonical_email(address: str) -> str:
+    """The one spelling under which an address is kept: two people never differ by case, spaces or
+    look-alike letters only. Empty when it is not an address that we take."""
+    local, at, domain = address.strip().lower().rpartition("@")
+    try:
+        spelt = f"{local}{at}{domain.encode('idna').decode()}"
+        validate_email(spelt)
+    except (UnicodeError, ValidationError):
+        return ""
+    return spelt if local.isascii() else ""
+
+
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, full_name: str = "") -> User:
-        user = self.model(email=email.strip().lower(), full_name=full_name)
+        spelt = canonical_email(email)
+        if not spelt:
+            raise ValidationError("Cette adresse électronique n'est pas valable.")
+        user = self.model(email=spelt, full_name=full_name)
         user.set_password(password)
         user.save(using=self._db)
         return user
 
     def get_by_natural_key(self, username: str | None) -> User:
-        return self.get(email=(username or "").strip().lower())
+        return self.get(email=canonical_email(username or ""))
 
 
 class User(AbstractBaseUser):
@@ -69,6 +87,8 @@ class User(AbstractBaseUser):
     full_name = models.CharField(max_length=160, blank=True)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=clock.now)
+    session_generation = models.PositiveIntegerField(default=0)
+    """Raised to end every open session of this person, for good."""
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
@@ -81,6 +101,13 @@ class User(AbstractBaseUser):
     @property
     def display_name(self) -> str:
         return self.full_name or self.email
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """What a session must match: the password and the generation of sessions."""
+        sealed = f"{self.session_generation}:{self.password}"
+        return salted_hmac(
+            "souverain.core.User.session", sealed, secret=secret, algorithm="sha256"
+        ).hexdigest()
 
     @cached_property
     def assignments(self) -> list[RoleAssignment]:
@@ -120,6 +147,8 @@ class Invitation(models.Model):
     expires_at = models.DateTimeField()
     accepted_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
+    message = models.ForeignKey("Message", models.SET_NULL, null=True)
+    """The letter that carries the link; its body is emptied once it left or was given up."""
 
     @property
     def is_open(self) -> bool:
@@ -177,7 +206,8 @@ class JournalEntry(models.Model):
     columns repeat it for queries and are compared with it by `journal.verify`. Append-only: the
     database refuses updates and deletes. Written by `journal` alone."""
 
-    seq = models.BigIntegerField(primary_key=True)
+    # On SQLite an auto field is the row's own number: entries lie and are read in order.
+    seq = models.BigAutoField(primary_key=True)
     at = models.CharField(max_length=27)
     actor = models.CharField(max_length=80)
     verb = models.CharField(max_length=60)

@@ -154,6 +154,23 @@ def _queue(channel: str, recipient: str, subject: str, body: str) -> Message:
     return Message.objects.create(channel=channel, recipient=recipient, subject=line, body=body)
 
 
+def can_write() -> bool:
+    """Whether letters can leave: a message that cannot would keep its secrets in the database."""
+    return _channels["email"].is_ready()
+
+
+def write_to(address: str, subject: str, body: str) -> Message:
+    """Put a letter to somebody who may have no account yet in the outbox."""
+    return _queue("email", address, subject, body)
+
+
+def withdraw(message: Message) -> None:
+    """Give up a letter that has not left, and forget what it said."""
+    Message.objects.filter(pk=message.pk, sent_at=None, given_up_at=None).update(
+        given_up_at=clock.now(), body="", last_error="withdrawn"
+    )
+
+
 @transaction.atomic
 def notify(users: Iterable[User], title: str, body: str = "", url: str = "") -> None:
     """Tell people something, on their page and by e-mail. `url` is a path of this site."""
@@ -211,7 +228,8 @@ def _postpone(message: Message, error: Exception) -> None:
     now = clock.now()
     message.last_error = f"{type(error).__name__}: {error}"[:400]
     if isinstance(error, Undeliverable) or now - message.created_at >= GIVE_UP_AFTER:
-        message.given_up_at = now
+        # Nobody will read it any more, and it may hold a sign-in link.
+        message.given_up_at, message.body = now, ""
     else:
         doublings = min(message.attempts - 1, 10)
         message.next_attempt_at = now + min(FIRST_DELAY * 2**doublings, LONGEST_DELAY)

@@ -1,8 +1,8 @@
-"""Objects in a local folder: write-once, durable, read by ranges.
+"""Objects: write-once, durable, read by ranges, in a local folder or on any S3.
 
-A put goes to a temporary file of the same file system, is hashed while it streams, then: fsync of
+`Store` and `Incoming` say what both promise; the folder is here, S3 in `core.s3`. In the folder, a
+put goes to a temporary file of the same file system, is hashed while it streams, then: fsync of
 the file, `link` to its final name (atomic, never over an existing name), fsync of the folder.
-S3 will be a second store with the same methods; only `file://` addresses are served today.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 CHUNK = 1 << 20
-_TEMPORARY = ".tmp"
+TEMPORARY = ".tmp"
+"""Where puts under way live: no key can begin so."""
 
 
 class AlreadyThere(Exception):
@@ -25,6 +29,84 @@ class AlreadyThere(Exception):
 
 class WrongContent(Exception):
     """The content does not have the SHA-256 that was promised."""
+
+
+class StoreUnavailable(OSError):
+    """The store does not answer, or refuses us. The message is in French; trying again may help."""
+
+
+class Incoming(Protocol):
+    """A put under way. Ends with `commit`, `mend` or `abort`; `abort` after an end does nothing."""
+
+    size: int
+
+    @property
+    def sha256(self) -> str: ...
+
+    def write(self, chunk: bytes) -> None: ...
+
+    def seal(self) -> None:
+        """Make the bytes durable. `commit` does it too; before taking a lock, do it first."""
+
+    def commit(self, key: str, sha256: str | None = None) -> None:
+        """Give the content its name, durably. Raises `WrongContent`, or `AlreadyThere` once the
+        name that holds the place is durable itself."""
+
+    def mend(self, key: str, sha256: str) -> None:
+        """Put verified content in the place of a damaged object of the same name."""
+
+    def abort(self) -> None:
+        """Forget the bytes that have no name."""
+
+
+class Store(Protocol):
+    """Objects by relative POSIX keys such as `vault/21231/general/config`. Every method raises
+    ValueError for a key that could leave the store, and `StoreUnavailable` when S3 does not
+    answer."""
+
+    def incoming(self) -> Incoming: ...
+
+    def size(self, key: str) -> int | None:
+        """Bytes, or None when there is no such object."""
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start`, at most `length` of them, in chunks of at most 1 MiB.
+        Raises FileNotFoundError at the first chunk."""
+
+    def names(self, prefix: str) -> list[str]:
+        """The names directly under a prefix, sorted."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key under a prefix, at any depth, in no order."""
+
+    def remove(self, key: str) -> bool:
+        """Remove an object for good; False when there was none."""
+
+    def tidy(self, prefix: str) -> None:
+        """Remove the folders under a prefix, itself included, that hold nothing."""
+
+    def sweep(self, before: datetime) -> int:
+        """Forget the puts that a crash cut short before that instant; returns how many."""
+
+    def check(self) -> None:
+        """Raise OSError, with a French sentence, unless objects can be written now."""
+
+    def exists(self, key: str) -> bool:
+        return self.size(key) is not None
+
+    def sha256(self, key: str) -> str:
+        digest = hashlib.sha256()
+        for chunk in self.read(key):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+def safe_parts(key: str) -> list[str]:
+    """The parts of a key. Raises ValueError for a key that could leave the store."""
+    parts = key.split("/")
+    if any(part.startswith(".") or not part or "\0" in part or "\\" in part for part in parts):
+        raise ValueError(f"unsafe object key {key!r}")
+    return parts
 
 
 class Files:
@@ -64,13 +146,13 @@ class Files:
             os.close(descriptor)
 
 
-class Incoming:
-    """A put under way. Ends with `commit`, `mend` or `abort`; `abort` after an end does nothing."""
+class FolderIncoming(Incoming):
+    """A temporary file of the same file system, until it has its name."""
 
     def __init__(self, store: FolderStore) -> None:
         self._store, self._files = store, store.files
-        self._folder(store.root / _TEMPORARY)
-        self._temporary = store.root / _TEMPORARY / secrets.token_hex(16)
+        self._folder(store.root / TEMPORARY)
+        self._temporary = store.root / TEMPORARY / secrets.token_hex(16)
         self._descriptor: int | None = self._files.open(self._temporary)
         self._open = True
         self._hash = hashlib.sha256()
@@ -87,15 +169,12 @@ class Incoming:
         self.size += len(chunk)
 
     def seal(self) -> None:
-        """Make the bytes durable. `commit` does it too; before taking a lock, do it first."""
         if self._descriptor is not None:
             self._files.fsync(self._descriptor)
             self._files.close(self._descriptor)
             self._descriptor = None
 
     def commit(self, key: str, sha256: str | None = None) -> None:
-        """Give the content its name, durably. Raises `WrongContent`, or `AlreadyThere` once the
-        name that holds the place is durable itself."""
         target = self._ready(key, sha256)
         try:
             self._files.link(self._temporary, target)
@@ -106,7 +185,6 @@ class Incoming:
         self.abort()
 
     def mend(self, key: str, sha256: str) -> None:
-        """Put verified content in the place of a damaged object of the same name."""
         target = self._ready(key, sha256)
         self._files.replace(self._temporary, target)
         self._open = False
@@ -121,7 +199,6 @@ class Incoming:
         return target
 
     def abort(self) -> None:
-        """Forget the temporary file."""
         if self._descriptor is not None:
             self._files.close(self._descriptor)
             self._descriptor = None
@@ -140,8 +217,8 @@ class Incoming:
         self._files.fsync_folder(folder.parent)
 
 
-class FolderStore:
-    """Objects under `root`, by relative POSIX keys such as `vault/21231/general/config`."""
+class FolderStore(Store):
+    """Objects as plain files under `root`."""
 
     def __init__(self, root: Path, files: Files | None = None) -> None:
         self.root = root
@@ -149,27 +226,19 @@ class FolderStore:
 
     def path(self, key: str) -> Path:
         """Where a key lives. Raises ValueError for a key that could leave the store."""
-        parts = key.split("/")
-        if any(part.startswith(".") or not part or "\0" in part or "\\" in part for part in parts):
-            raise ValueError(f"unsafe object key {key!r}")
-        return self.root.joinpath(*parts)
+        return self.root.joinpath(*safe_parts(key))
 
     def incoming(self) -> Incoming:
-        return Incoming(self)
+        return FolderIncoming(self)
 
     def size(self, key: str) -> int | None:
-        """Bytes, or None when there is no such object."""
         try:
-            return self.path(key).stat().st_size
+            found = self.path(key).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-
-    def exists(self, key: str) -> bool:
-        return self.size(key) is not None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The bytes from `start`, at most `length` of them, in chunks of at most 1 MiB.
-        Raises FileNotFoundError at the first chunk."""
         with self.path(key).open("rb", buffering=0) as file:
             file.seek(start)
             left = length
@@ -180,19 +249,11 @@ class FolderStore:
                 left = None if left is None else left - len(chunk)
                 yield chunk
 
-    def sha256(self, key: str) -> str:
-        digest = hashlib.sha256()
-        for chunk in self.read(key):
-            digest.update(chunk)
-        return digest.hexdigest()
-
     def names(self, prefix: str) -> list[str]:
-        """The names of the objects directly under a prefix, sorted."""
         folder = self.path(prefix)
         return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
     def remove(self, key: str) -> bool:
-        """Remove an object for good; False when there was none."""
         try:
             self.files.unlink(self.path(key))
         except (FileNotFoundError, NotADirectoryError):
@@ -200,10 +261,42 @@ class FolderStore:
         self.files.fsync_folder(self.path(key).parent)
         return True
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        for folder, _, names in os.walk(self.path(prefix)):
+            for name in names:
+                yield Path(folder, name).relative_to(self.root).as_posix()
 
-def open_store(address: str) -> FolderStore:
-    """The store at a `file://` address (`SOUVERAIN_OBJECTS_URL`). ValueError for another scheme."""
+    def tidy(self, prefix: str) -> None:
+        for folder, _, _ in os.walk(self.path(prefix), topdown=False):
+            with suppress(OSError):  # it holds something
+                Path(folder).rmdir()
+
+    def sweep(self, before: datetime) -> int:
+        folder, swept = self.root / TEMPORARY, 0
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before.timestamp():
+                    self.files.unlink(path)
+                    swept += 1
+        return swept
+
+    def check(self) -> None:
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise PermissionError("Le dossier des objets refuse les écritures.")
+
+
+def open_store(address: str) -> Store:
+    """The store at a `file:///…` or `s3://bucket/prefix?endpoint=…&region=…` address
+    (`SOUVERAIN_OBJECTS_URL`). Raises ValueError, in French, for any other."""
     parts = urlsplit(address)
-    if parts.scheme != "file" or parts.netloc:
-        raise ValueError(f"SOUVERAIN_OBJECTS_URL : {address} n'est pas une adresse file:///…")
+    if parts.scheme == "s3":
+        from souverain.core.s3 import S3Store  # native code that only this store needs
+
+        return S3Store.at(address)
+    if parts.scheme != "file" or parts.netloc or not parts.path:
+        raise ValueError(
+            "SOUVERAIN_OBJECTS_URL : adresse attendue, file:///chemin ou "
+            "s3://compartiment/prefixe?endpoint=https://hote&region=nom."
+        )
     return FolderStore(Path(unquote(parts.path)))

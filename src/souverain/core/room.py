@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from django.db import connection
 
-from souverain.core import worker
+from souverain.core import verification, worker
 from souverain.core.roles import Role
-from souverain.core.rooms import DataClass, Health, HealthCheck, Holding, Permission, Reach, Room
+from souverain.core.rooms import (
+    DataClass,
+    Health,
+    HealthCheck,
+    Holding,
+    Permission,
+    Reach,
+    Room,
+    Setting,
+)
 
 EVERYBODY = dict.fromkeys(Role, Reach.SELF)
 
@@ -47,12 +56,52 @@ ROOM = Room(
                 Role.DUTY_OFFICER: Reach.EVERYWHERE,
             },
         ),
+        Permission(
+            "core.people",
+            "Voir et désactiver les comptes du cloud",
+            {Role.OPERATOR: Reach.EVERYWHERE},
+        ),
+        Permission(
+            "core.jobs",
+            "Suivre les travaux",
+            {
+                **EVERYBODY,
+                Role.OPERATOR: Reach.EVERYWHERE,
+                Role.DUTY_OFFICER: Reach.EVERYWHERE,
+                Role.COMMUNE_ADMIN: Reach.ORGANISATION,
+            },
+        ),
+        Permission(
+            "core.cancel_job",
+            "Arrêter un travail",
+            {**EVERYBODY, Role.OPERATOR: Reach.EVERYWHERE},
+        ),
         Permission("core.operate", "Exploiter le cloud", {Role.OPERATOR: Reach.EVERYWHERE}),
+    ),
+    settings=(
+        Setting(
+            "SOUVERAIN_OIDC_DISCOVERY_URL", "Adresse de découverte du service de connexion", ""
+        ),
+        Setting("SOUVERAIN_OIDC_CLIENT_ID", "Identifiant donné par le service de connexion", ""),
+        Setting("SOUVERAIN_OIDC_CLIENT_SECRET", "Secret donné par le service de connexion", ""),
+        Setting("SOUVERAIN_OIDC_KIND", "Genre de service : proconnect ou oidc", "oidc"),
+        Setting("SOUVERAIN_OIDC_NAME", "Nom du service sur le bouton", "mon organisation"),
+        Setting("SOUVERAIN_OIDC_ACR", "Niveau exigé, par exemple eidas1 ou eidas2", ""),
+        Setting("SOUVERAIN_DEPARTEMENT_SIREN", "SIREN du département et de ses directions", ""),
+        Setting(
+            "SOUVERAIN_OBJECTS_URL",
+            "Où vivent les objets : file:///chemin, ou "
+            "s3://compartiment/prefixe?endpoint=https://hote&region=nom",
+            "file://$SOUVERAIN_HOME/objects",
+        ),
+        Setting("SOUVERAIN_S3_ACCESS_KEY", "Identifiant de la clé S3", ""),
+        Setting("SOUVERAIN_S3_SECRET_KEY", "Secret de la clé S3", ""),
     ),
     health=(
         HealthCheck("database", "Base de données", _database_answers),
         HealthCheck("worker", "Travaux et envois", worker.health),
     ),
+    jobs=(verification.verify_journal,),
     holdings=(
         Holding(
             "Comptes et journal",

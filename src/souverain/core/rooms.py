@@ -173,6 +173,12 @@ def permissions() -> dict[str, Permission]:
     return found
 
 
+def menu() -> list[NavigationItem]:
+    """The main menu: the home room's lines first, then the others' in the order of the rooms."""
+    by_home_first = sorted(load().values(), key=lambda room: not room.home)
+    return [item for room in by_home_first for item in room.navigation]
+
+
 def every(attribute: str) -> Iterator[Any]:
     """All the items of one manifest field, over all rooms, in order."""
     for room in load().values():

@@ -10,23 +10,32 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
+from django.db.models import F, QuerySet
+from django.urls import reverse
+from django.utils.text import slugify
 
-from souverain.core import clock, journal, rooms
-from souverain.core.access import Actor
+from souverain.core import clock, format, journal, notifications, rooms
+from souverain.core.access import Actor, permits
 from souverain.core.models import (
     ApiToken,
     Group,
     Invitation,
+    Message,
     Organisation,
     RoleAssignment,
     User,
+    canonical_email,
 )
 from souverain.core.roles import Role
+from souverain.core.rooms import Permission
+from souverain.core.transactions import serialise_writers
 
 INVITATION_LIFE = timedelta(days=7)
+OPEN_INVITATIONS_MAX = 200
+LIVE_TOKENS_MAX = 20
 TOKEN_LIFE_MAX = timedelta(days=366)
 
 
@@ -49,6 +58,51 @@ def put_organisations(
     return {found.code: found for found in Organisation.objects.filter(code__in=codes)}
 
 
+def roles_for(organisation: Organisation) -> list[Role]:
+    """The roles that can be held on an organisation: nobody operates the cloud from a commune."""
+    kinds = Organisation.Kind
+    if organisation.kind in (kinds.COMMUNE, kinds.EPCI):
+        return [Role.COMMUNE_MEMBER, Role.COMMUNE_ADMIN]
+    return [Role.AGENT, Role.SUPERVISOR, Role.DUTY_OFFICER, Role.AUDITOR, Role.OPERATOR]
+
+
+def _require_role_for(role: Role, organisation: Organisation) -> None:
+    if role not in roles_for(organisation):
+        raise ValidationError(
+            f"Le rôle « {Role(role).label} » ne se donne pas sur {organisation.name}."
+        )
+
+
+def _require_person(actor: Actor) -> None:
+    """What gives rights is asked by a person who signed in, never by one of their tokens."""
+    if actor.scopes is not None:
+        raise PermissionDenied("Un jeton d'API ne peut pas donner de droits.")
+
+
+def _letter(invitation: Invitation, token: str) -> Message | None:
+    """Put the invitation's letter in the outbox; None when no letter can leave, so that a
+    one-time link never waits in the database for nothing."""
+    if not notifications.can_write():
+        return None
+    until = format.datetime_fr(invitation.expires_at)
+    return notifications.write_to(
+        invitation.email,
+        f"Votre accès au cloud du département pour {invitation.organisation.name}",
+        "Bonjour,\n\n"
+        f"Vous êtes invité à rejoindre le cloud du département pour {invitation.organisation.name}, "
+        f"comme « {invitation.get_role_display()} ».\n\n"
+        f"Pour accepter, ouvrez ce lien avant le {until} ; il ne sert qu'une fois :\n\n"
+        f"{invitation_link(token)}\n\n"
+        "Vous n'attendiez pas ce message ? Ne faites rien : sans votre accord, aucun compte "
+        "n'est créé.\n",
+    )
+
+
+def invitation_link(token: str) -> str:
+    """The one-time address that opens an invitation."""
+    return f"{settings.PUBLIC_URL}{reverse('portal:invitation', args=[token])}"
+
+
 @transaction.atomic
 def invite(
     actor: Actor,
@@ -60,29 +114,84 @@ def invite(
     full_name: str = "",
     life: timedelta = INVITATION_LIFE,
 ) -> tuple[Invitation, str]:
-    """Invite a person to a role; returns the invitation and its one-time token.
-    Raises ValidationError when the address is not one."""
-    email = email.strip().lower()
-    validate_email(email)
+    """Invite a person to a role; returns the invitation and its one-time token. The letter is in
+    the outbox (`invitation.message`) when mail is set up; otherwise the link is given by hand.
+    Raises ValidationError for a bad address, a role that the organisation does not have, or too
+    many invitations waiting."""
+    _require_person(actor)
+    _require_role_for(role, organisation)
+    spelt = canonical_email(email)
+    if not spelt:
+        raise ValidationError("Cette adresse électronique n'est pas valable.")
+    if open_invitations(organisation).count() >= OPEN_INVITATIONS_MAX:
+        raise ValidationError(
+            f"{OPEN_INVITATIONS_MAX} invitations attendent déjà : annulez celles qui ne servent "
+            "plus."
+        )
     token = secrets.token_urlsafe(32)
     invitation = Invitation.objects.create(
-        email=email,
-        full_name=full_name.strip(),
+        email=spelt,
+        full_name=full_name.strip()[:160],
         role=role,
         organisation=organisation,
         group=group,
         token_sha256=_digest(token),
         expires_at=clock.now() + life,
     )
+    invitation.message = _letter(invitation, token)
+    invitation.save(update_fields=["message"])
     journal.append(
         actor,
         "invitation.sent",
         organisation=organisation.code,
         object=f"invitation:{invitation.pk}",
-        data={"role": str(role)},
-        detail={"email": email},
+        data={"role": str(role), "by": "mail" if invitation.message else "hand"},
+        detail={"email": spelt},
     )
     return invitation, token
+
+
+def open_invitations(organisation: Organisation) -> QuerySet[Invitation]:
+    """The invitations that can still be accepted, newest first."""
+    return (
+        organisation.invitations.filter(
+            accepted_at=None, revoked_at=None, expires_at__gt=clock.now()
+        )
+        .select_related("message", "group")
+        .order_by("-created_at")
+    )
+
+
+@transaction.atomic
+def resend_invitation(actor: Actor, invitation: Invitation) -> str:
+    """Make a new link for an open invitation, of the same life from now on; the old link is dead.
+    Returns the new one-time token."""
+    _require_person(actor)
+    _require_open(invitation)
+    _withdraw_letter(invitation)
+    token = secrets.token_urlsafe(32)
+    invitation.token_sha256 = _digest(token)
+    invitation.expires_at = clock.now() + INVITATION_LIFE
+    invitation.message = _letter(invitation, token)
+    invitation.save(update_fields=["token_sha256", "expires_at", "message"])
+    journal.append(
+        actor,
+        "invitation.resent",
+        organisation=invitation.organisation.code,
+        object=f"invitation:{invitation.pk}",
+        data={"by": "mail" if invitation.message else "hand"},
+    )
+    return token
+
+
+def _require_open(invitation: Invitation) -> None:
+    if not invitation.is_open:
+        raise ValidationError("Cette invitation n'est plus en attente.")
+
+
+def _withdraw_letter(invitation: Invitation) -> None:
+    if invitation.message is not None:
+        notifications.withdraw(invitation.message)
 
 
 def open_invitation(token: str) -> Invitation | None:
@@ -95,26 +204,56 @@ def open_invitation(token: str) -> Invitation | None:
     return invitation if invitation is not None and invitation.is_open else None
 
 
+def invited_account(invitation: Invitation) -> User | None:
+    """The account that the invited address already has, if anybody ever used it."""
+    user = User.objects.filter(email=invitation.email).first()
+    return user if user is not None and (user.last_login or user.has_usable_password()) else None
+
+
 @transaction.atomic
-def accept_invitation(token: str) -> User:
+def accept_invitation(token: str, signed_in: User | None = None) -> User:
     """Use a one-time token: create the person if need be and give the role.
-    Raises ValidationError when the link was used, withdrawn or has expired."""
-    taken = Invitation.objects.filter(
-        token_sha256=_digest(token),
-        accepted_at=None,
-        revoked_at=None,
-        expires_at__gt=clock.now(),
-    ).update(accepted_at=clock.now())
-    if not taken:
+
+    The link alone proves only that somebody holds it: an account that is in use takes up a role
+    when its owner is signed in (`signed_in`). Raises ValidationError when the link was used,
+    withdrawn or has expired, and with the code `sign-in` when its owner must sign in first."""
+    invitation = open_invitation(token)
+    if invitation is None or not _take(invitation):
         raise ValidationError(
             "Ce lien a déjà servi ou n'est plus valable. Demandez-en un nouveau à la personne "
             "qui vous a invité.",
             code="invitation",
         )
-    invitation = Invitation.objects.select_related("organisation").get(token_sha256=_digest(token))
+    account = invited_account(invitation)
+    if account is not None and account != signed_in:
+        raise ValidationError(
+            "Cette adresse a déjà un compte : connectez-vous d'abord, puis rouvrez ce lien.",
+            code="sign-in",
+        )
+    return _accept(invitation)
+
+
+def _take(invitation: Invitation) -> bool:
+    """Mark an open invitation as accepted; False when somebody else just did."""
+    return bool(
+        Invitation.objects.filter(
+            pk=invitation.pk,
+            token_sha256=invitation.token_sha256,
+            accepted_at=None,
+            revoked_at=None,
+        ).update(accepted_at=clock.now())
+    )
+
+
+def _accept(invitation: Invitation, full_name: str = "") -> User:
+    _withdraw_letter(invitation)
     user = User.objects.filter(email=invitation.email).first()
     if user is None:
-        user = User.objects.create_user(invitation.email, full_name=invitation.full_name)
+        user = User.objects.create_user(
+            invitation.email, full_name=invitation.full_name or full_name
+        )
+    elif not user.is_active:
+        raise ValidationError("Ce compte est désactivé. Adressez-vous au département.")
     RoleAssignment.objects.get_or_create(
         user=user,
         role=invitation.role,
@@ -132,7 +271,21 @@ def accept_invitation(token: str) -> User:
 
 
 @transaction.atomic
+def accept_invitations_of(email: str, full_name: str = "") -> None:
+    """Take up the open invitations to an address that a provider vouches for."""
+    waiting = Invitation.objects.select_related("organisation", "group", "message").filter(
+        email=email, accepted_at=None, revoked_at=None, expires_at__gt=clock.now()
+    )
+    for invitation in waiting:
+        if _take(invitation):
+            _accept(invitation, full_name)
+
+
+@transaction.atomic
 def revoke_invitation(actor: Actor, invitation: Invitation) -> None:
+    """Withdraw an open invitation; its link is dead and its letter, if it waits, does not leave."""
+    _require_open(invitation)
+    _withdraw_letter(invitation)
     invitation.revoked_at = clock.now()
     invitation.save(update_fields=["revoked_at"])
     journal.append(
@@ -143,20 +296,150 @@ def revoke_invitation(actor: Actor, invitation: Invitation) -> None:
     )
 
 
+def is_last_admin(assignment: RoleAssignment) -> bool:
+    """Whether nobody else administers this commune."""
+    others = RoleAssignment.objects.filter(
+        role=Role.COMMUNE_ADMIN,
+        organisation=assignment.organisation,
+        group=None,
+        user__is_active=True,
+    ).exclude(pk=assignment.pk)
+    return (
+        assignment.role == Role.COMMUNE_ADMIN
+        and assignment.group_id is None
+        and not others.exists()
+    )
+
+
+def _other_operators(user: User) -> bool:
+    return (
+        RoleAssignment.objects.filter(
+            role=Role.OPERATOR,
+            user__is_active=True,
+            organisation__kind=Organisation.Kind.DEPARTEMENT,
+            group=None,
+        )
+        .exclude(user=user)
+        .exists()
+    )
+
+
 @transaction.atomic
-def remove_role(actor: Actor, assignment: RoleAssignment) -> None:
-    """Take a role away. The last operator keeps the role, so that nobody is locked out."""
-    operators = RoleAssignment.objects.filter(role=Role.OPERATOR, user__is_active=True)
-    if assignment.role == Role.OPERATOR and operators.exclude(pk=assignment.pk).count() == 0:
+def remove_role(actor: Actor, assignment: RoleAssignment, *, knowingly: bool = False) -> None:
+    """Take a role away. The last operator keeps the role, so that nobody is locked out; the last
+    administrator of a commune loses it only `knowingly` (ValidationError, code `last-admin`)."""
+    _require_person(actor)
+    serialise_writers()
+    whole = assignment.organisation.kind == Organisation.Kind.DEPARTEMENT
+    if assignment.role == Role.OPERATOR and whole and not _other_operators(assignment.user):
         raise ValidationError("C'est le dernier opérateur : nommez-en un autre d'abord.")
+    if is_last_admin(assignment) and not knowingly:
+        raise ValidationError(
+            f"C'est le dernier administrateur de {assignment.organisation.name} : confirmez que "
+            "plus personne n'y invitera de membres.",
+            code="last-admin",
+        )
     journal.append(
         actor,
         "role.removed",
         organisation=assignment.organisation.code,
         object=f"user:{assignment.user_id}",
-        data={"role": assignment.role},
+        data={"role": assignment.role, "group": assignment.group_id},
     )
     assignment.delete()
+
+
+@transaction.atomic
+def deactivate(actor: Actor, user: User) -> None:
+    """Close a person's account: sessions, API tokens and sign-in end at once, for good."""
+    _require_person(actor)
+    serialise_writers()
+    if user == actor.user:
+        raise ValidationError("Vous ne pouvez pas désactiver votre propre compte.")
+    operator = user.role_assignments.filter(role=Role.OPERATOR).exists()
+    if operator and not _other_operators(user):
+        raise ValidationError("C'est le dernier opérateur : nommez-en un autre d'abord.")
+    User.objects.filter(pk=user.pk).update(
+        is_active=False, session_generation=F("session_generation") + 1
+    )
+    revoked = user.api_tokens.filter(revoked_at=None).update(revoked_at=clock.now())
+    user.refresh_from_db()
+    journal.append(actor, "user.deactivated", object=f"user:{user.pk}", data={"tokens": revoked})
+
+
+@transaction.atomic
+def reactivate(actor: Actor, user: User) -> None:
+    """Open a closed account again; sessions and tokens of before stay dead."""
+    _require_person(actor)
+    user.is_active = True
+    user.save(update_fields=["is_active"])
+    journal.append(actor, "user.reactivated", object=f"user:{user.pk}")
+
+
+def _group_name(name: str) -> str:
+    spelt = " ".join(name.split())[:160]
+    if not spelt:
+        raise ValidationError("Donnez un nom au groupe.")
+    return spelt
+
+
+@transaction.atomic
+def create_group(actor: Actor, organisation: Organisation, name: str) -> Group:
+    """Make a team inside an organisation. Raises ValidationError when the name is taken."""
+    _require_person(actor)
+    spelt = _group_name(name)
+    code = slugify(spelt)[:60]
+    if not code or organisation.groups.filter(code=code).exists():
+        raise ValidationError(f"{organisation.name} a déjà un groupe de ce nom.")
+    group = Group.objects.create(organisation=organisation, code=code, name=spelt)
+    journal.append(
+        actor, "group.created", organisation=organisation.code, object=f"group:{group.pk}"
+    )
+    return group
+
+
+@transaction.atomic
+def rename_group(actor: Actor, group: Group, name: str) -> None:
+    """Give a team another name; its code, which other records may hold, stays."""
+    _require_person(actor)
+    group.name = _group_name(name)
+    group.save(update_fields=["name"])
+    journal.append(
+        actor, "group.renamed", organisation=group.organisation.code, object=f"group:{group.pk}"
+    )
+
+
+@transaction.atomic
+def add_to_group(actor: Actor, group: Group, user: User, role: Role) -> RoleAssignment:
+    """Give somebody of the organisation a role in one of its teams."""
+    _require_person(actor)
+    _require_role_for(role, group.organisation)
+    if not user.role_assignments.filter(organisation=group.organisation).exists():
+        raise ValidationError(f"Cette personne n'est pas membre de {group.organisation.name}.")
+    assignment, first = RoleAssignment.objects.get_or_create(
+        user=user, role=role, organisation=group.organisation, group=group
+    )
+    if first:
+        journal.append(
+            actor,
+            "role.given",
+            organisation=group.organisation.code,
+            object=f"user:{user.pk}",
+            data={"role": str(role), "group": group.pk},
+        )
+    return assignment
+
+
+def scopes_of(user: User) -> list[Permission]:
+    """The rights that this person may hand to a token: held, not public, not the account itself."""
+    actor = Actor("user", str(user.pk), user=user)
+    return [
+        permission
+        for permission in rooms.permissions().values()
+        if not permission.public
+        and permission.code != "core.own"
+        and permits(actor, permission.code)
+    ]
 
 
 @transaction.atomic
@@ -164,12 +447,18 @@ def create_token(
     actor: Actor, user: User, *, name: str, scopes: Sequence[str], life: timedelta
 ) -> tuple[ApiToken, str]:
     """Create an API token; returns it with its secret, shown once.
-    Raises ValidationError for an unknown scope or a life over one year."""
-    unknown = sorted(set(scopes) - set(rooms.permissions()))
-    if unknown or not scopes:
-        raise ValidationError(f"Droits inconnus : {', '.join(unknown) or 'aucun choisi'}.")
+    Raises ValidationError for a scope that the person does not hold, a life over one year or too
+    many tokens."""
+    _require_person(actor)
+    held = {permission.code for permission in scopes_of(user)}
+    foreign = sorted(set(scopes) - held)
+    if foreign or not scopes:
+        raise ValidationError(f"Droits refusés : {', '.join(foreign) or 'aucun choisi'}.")
     if not timedelta() < life <= TOKEN_LIFE_MAX:
         raise ValidationError("Un jeton dure d'un jour à un an.")
+    live = user.api_tokens.filter(revoked_at=None, expires_at__gt=clock.now())
+    if live.count() >= LIVE_TOKENS_MAX:
+        raise ValidationError(f"Vous avez déjà {LIVE_TOKENS_MAX} jetons : révoquez-en un d'abord.")
     secret = f"souv_{secrets.token_urlsafe(32)}"
     token = ApiToken.objects.create(
         user=user,
@@ -186,6 +475,7 @@ def create_token(
 
 @transaction.atomic
 def revoke_token(actor: Actor, token: ApiToken) -> None:
+    """Refuse the token from now on, in every process: each call reads it anew."""
     token.revoked_at = clock.now()
     token.save(update_fields=["revoked_at"])
     journal.append(actor, "token.revoked", object=f"token:{token.pk}")

@@ -24,9 +24,10 @@ def context(request: HttpRequest) -> dict[str, Any]:
                 "icon": item.icon,
                 "active": request.path == reverse(item.url),
             }
-            for item in rooms.every("navigation")
+            for item in rooms.menu()
             if permits(actor, item.permission)
         ],
         "unread_notifications": unread_count(actor.user) if actor.user else 0,
         "version": settings.VERSION,
+        "openid_name": settings.OPENID.name if settings.OPENID else "",
     }

@@ -20,11 +20,13 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections, connections
 
-from souverain.core import clock, egress, events, jobs, journal, notifications, rooms
+from souverain.core import clock, egress, events, jobs, journal, notifications, objects, rooms
 from souverain.core.rooms import Health
 
 logger = logging.getLogger(__name__)
 SILENT_AFTER = timedelta(seconds=30)
+HEADS_FOLDER = "journal-heads"
+SWEPT_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def duties() -> list[Duty]:
         Duty("jobs", timedelta(seconds=0.5), lambda: jobs.step(scheduler, executor)),
         Duty("refusals", timedelta(minutes=1), journal.close_refusals),
         Duty("journal-head", timedelta(minutes=10), export_journal_head),
+        Duty("objects", timedelta(hours=1), sweep_objects),
         *(Duty(item.name, item.every, item.run) for item in rooms.every("periodic")),
     ]
 
@@ -116,7 +119,14 @@ def export_journal_head() -> None:
     """Once a legal day, write the journal's head where backups take it: `journal-heads/DATE.json`.
     `souverain journal verify --head FILE` reads it."""
     day = clock.today().isoformat()
-    path = settings.HOME / "journal-heads" / f"{day}.json"
+    path = settings.HOME / HEADS_FOLDER / f"{day}.json"
     if not path.exists():
         head = journal.head()
         _write(path, json.dumps({"date": day, "seq": head.seq, "hash": head.hash}) + "\n")
+
+
+def sweep_objects() -> None:
+    """Forget what puts cut short by a crash left in the store more than a day ago."""
+    swept = objects.open_store(settings.OBJECTS_URL).sweep(clock.now() - SWEPT_AFTER)
+    if swept:
+        logger.info("%d unfinished objects swept", swept)

@@ -10,7 +10,6 @@ writes the archive, runs the erasure in an order that a crash cannot harm, and s
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -29,7 +28,7 @@ from django.db import models, transaction
 from souverain.core import clock, devices, events, journal, queries
 from souverain.core.access import Actor
 from souverain.core.format import bytes_fr
-from souverain.core.jobs import Progress, Resources, job
+from souverain.core.jobs import Failed, Progress, Resources, job
 from souverain.core.models import (
     Invitation,
     JournalDetail,
@@ -198,7 +197,7 @@ def _forget_details(code: str) -> int:
 # The export --------------------------------------------------------------------------------------
 
 
-class DepartureError(Exception):
+class DepartureError(Failed):
     """A job of a departure cannot go on; the message is a French sentence."""
 
 
@@ -290,11 +289,6 @@ def export_commune(progress: Progress, departure: int) -> dict[str, Any]:
         held = _write(found, partial, progress)
         size, sha256 = partial.stat().st_size, _durable_sha256(partial)
         partial.replace(archive)
-    except OSError as error:
-        destroy_export(found)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DepartureError("Le disque est plein : l'export n'a pas pu être écrit.") from None
-        raise
     except BaseException:
         destroy_export(found)
         raise

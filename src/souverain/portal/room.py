@@ -64,6 +64,7 @@ ROOM = Room(
         NavigationItem("Communes", "portal:communes", "map", "core.public"),
         NavigationItem("Adhésions", "portal:memberships", "people", "membership.manage"),
         NavigationItem("Journal", "portal:journal", "journal-text", "core.journal"),
+        NavigationItem("Travaux", "portal:jobs", "hourglass-split", "core.jobs"),
         NavigationItem("Supervision", "portal:supervision", "activity", "core.supervise"),
     ),
     events=(

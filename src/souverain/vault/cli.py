@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from souverain.core import access, clock
 from souverain.core.models import Device, Organisation
 from souverain.vault import services
-from souverain.vault.models import DepositSet
+from souverain.vault.models import DepositSet, State
 
 
 def _fail(message: str) -> NoReturn:
@@ -105,32 +105,127 @@ def list_devices(as_json: bool) -> None:
         click.echo(f"{item['id']}  {item['commune']}/{item['set']}  {item['name']}  {state}")
 
 
+@cli.group("set")
+def deposit_set() -> None:
+    """Les dépôts : ce qu'ils contiennent, combien de temps, tous les combien."""
+
+
+@deposit_set.command("add")
+@click.option("--commune", required=True, help="Code INSEE de la commune.")
+@click.option("--set", "code", required=True, help="Nom court : minuscules, chiffres, tirets.")
+@click.option("--title", default="", help="Nom affiché.")
+@click.option(
+    "--kind",
+    default=DepositSet.Kind.GENERAL.value,
+    show_default=True,
+    type=click.Choice(DepositSet.Kind.values),
+    help="Ce qu'il contient.",
+)
+@click.option(
+    "--retention",
+    default="",
+    type=click.Choice(["", *DepositSet.Retention.values]),
+    help="Conservation ; sinon celle de son contenu.",
+)
+@click.option("--fresh-hours", type=int, help="Une sauvegarde au moins toutes les N heures.")
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def add_set(
+    commune: str,
+    code: str,
+    title: str,
+    kind: str,
+    retention: str,
+    fresh_hours: int | None,
+    as_json: bool,
+) -> None:
+    """Ouvrir un dépôt."""
+    try:
+        made = services.create_set(
+            access.of_console(),
+            _commune(commune),
+            code,
+            title=title,
+            kind=kind,
+            retention_class=retention,
+            fresh_within_hours=fresh_hours,
+        )
+    except ValidationError as error:
+        _fail(" ".join(error.messages))
+    if as_json:
+        _print(_set_json(made))
+    else:
+        click.echo(f"Dépôt {commune}/{code} ouvert : {made.title}.")
+
+
+@deposit_set.command("list")
+@click.option("--commune", help="Code INSEE ; toutes les communes sinon.")
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def list_sets(commune: str | None, as_json: bool) -> None:
+    """Les dépôts ouverts."""
+    items = _sets(commune)
+    if as_json:
+        _print({"count": len(items), "items": items})
+        return
+    for item in items:
+        click.echo(
+            f"{item['commune']}/{item['set']}  {item['kind']}  {item['retention']}  "
+            f"toutes les {item['fresh_within_hours']} h  {item['state']}"
+        )
+
+
+@cli.command()
+@click.option("--commune", required=True, help="Code INSEE de la commune.")
+@click.option("--bytes", "limit_bytes", type=int, help="Nouvelle limite ; sinon, la lire.")
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def quota(commune: str, limit_bytes: int | None, as_json: bool) -> None:
+    """La place accordée à une commune, en octets."""
+    organisation = _commune(commune)
+    if limit_bytes is not None:
+        try:
+            services.set_quota(access.of_console(), organisation, limit_bytes)
+        except ValidationError as error:
+            _fail(" ".join(error.messages))
+    stored, limit = services.stored_bytes(organisation), services.quota_bytes(organisation)
+    if as_json:
+        _print({"commune": commune, "stored_bytes": stored, "quota_bytes": limit})
+    else:
+        click.echo(f"{commune} : {stored} octets gardés sur {limit}.")
+
+
 @cli.command()
 @click.option("--commune", help="Code INSEE ; toutes les communes sinon.")
 @click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
 def status(commune: str | None, as_json: bool) -> None:
     """Dernière sauvegarde et place prise, dépôt par dépôt."""
-    sets = DepositSet.objects.select_related("organisation")
-    if commune is not None:
-        sets = sets.filter(organisation=_commune(commune))
-    items = [_set_json(found) for found in sets]
+    items = _sets(commune)
     if as_json:
         _print({"count": len(items), "items": items})
         return
     for item in items:
         last = item["last_deposit_at"] or "aucune sauvegarde"
-        click.echo(f"{item['commune']}/{item['set']}  {last}  {item['stored_bytes']} octets")
+        state = "  en retard" if item["state"] == State.LATE else ""
+        click.echo(f"{item['commune']}/{item['set']}  {last}  {item['stored_bytes']} octets{state}")
+
+
+def _sets(commune: str | None) -> list[dict[str, Any]]:
+    sets = DepositSet.objects.select_related("organisation")
+    if commune is not None:
+        sets = sets.filter(organisation=_commune(commune))
+    return [_set_json(found) for found in sets]
 
 
 def _set_json(found: DepositSet) -> dict[str, Any]:
-    snapshots = services.alive(found).filter(type="snapshots")
-    last = snapshots.order_by("-received_at").values_list("received_at", flat=True).first()
     return {
         "commune": found.organisation.code,
         "set": found.code,
+        "title": found.title,
         "kind": found.kind,
-        "snapshots": snapshots.count(),
-        "last_deposit_at": last and clock.rfc3339(last),
+        "retention": found.retention_class,
+        "fresh_within_hours": found.fresh_within_hours,
+        "state": found.state(clock.now()),
+        "snapshots": services.alive(found).filter(type="snapshots").count(),
+        "last_deposit_at": found.last_deposit_at and clock.rfc3339(found.last_deposit_at),
         "stored_bytes": found.stored_bytes,
+        "live_bytes": found.live_bytes,
         "quota_bytes": services.quota_bytes(found.organisation),
     }

@@ -1,11 +1,26 @@
 """The vault's forms."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from django import forms
+
+from souverain.core.models import Organisation
+from souverain.vault import services
+from souverain.vault.models import DepositSet
+
+_GIGABYTE = 10**9
 
 
 class DeviceForm(forms.Form):
+    """A machine to enrol, for one of the commune's deposit sets."""
+
     name = forms.CharField(
         label="Nom de l'appareil", max_length=80, help_text="Par exemple : poste du secrétariat."
+    )
+    deposit_set = forms.ChoiceField(
+        label="Dépôt", help_text="Où ses sauvegardes seront rangées. Un appareil, un dépôt."
     )
     roles = forms.MultipleChoiceField(
         label="Ce que l'appareil peut faire",
@@ -17,3 +32,53 @@ class DeviceForm(forms.Form):
             ("prune", "Ranger les anciennes sauvegardes (rien n'est détruit)"),
         ],
     )
+
+    def __init__(self, organisation: Organisation, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        sets = DepositSet.objects.filter(organisation=organisation)
+        known = {found.code: found.title for found in sets}
+        general = {services.GENERAL: services.TITLES[services.GENERAL]}
+        field = self.fields["deposit_set"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = list({**general, **known}.items())
+
+
+class SetForm(forms.Form):
+    """A deposit set to open."""
+
+    title = forms.CharField(
+        label="Nom du dépôt", max_length=120, help_text="Par exemple : Registres d'état civil."
+    )
+    code = forms.RegexField(
+        regex=r"^[a-z0-9][a-z0-9-]{0,39}$",
+        label="Nom court",
+        help_text="Il figure dans l'adresse : minuscules sans accent, chiffres et tirets.",
+        error_messages={"invalid": "Minuscules sans accent, chiffres et tirets seulement."},
+    )
+    kind = forms.ChoiceField(label="Ce qu'il contient", choices=DepositSet.Kind.choices)
+    retention_class = forms.ChoiceField(
+        label="Combien de temps le garder",
+        required=False,
+        choices=[("", "Selon ce qu'il contient"), *DepositSet.Retention.choices],
+    )
+    fresh_within_hours = forms.IntegerField(
+        label="Une sauvegarde au moins toutes les",
+        required=False,
+        min_value=1,
+        max_value=services.FRESH_MAX_HOURS,
+        help_text="En heures. Vide : 26 h, et 24 h pour l'état civil (décret 2017-890).",
+    )
+
+
+class QuotaForm(forms.Form):
+    """How much a commune may keep."""
+
+    gigabytes = forms.IntegerField(
+        label="Place accordée, en Go",
+        min_value=1,
+        max_value=services.QUOTA_MAX_BYTES // _GIGABYTE,
+    )
+
+    @property
+    def bytes(self) -> int:
+        return int(self.cleaned_data["gigabytes"]) * _GIGABYTE

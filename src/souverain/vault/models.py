@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import ClassVar
 
 from django.db import models
@@ -20,8 +22,20 @@ class Quota(models.Model):
     bytes = models.BigIntegerField(default=DEFAULT_QUOTA_BYTES)
 
 
+class State(StrEnum):
+    """Whether a deposit set is as fresh as it must be."""
+
+    FRESH = "fresh"
+    LATE = "late"
+    NEVER = "never"
+
+
 class DepositSet(models.Model):
-    """One restic repository of an organisation: what it holds, how long, how fresh it must be."""
+    """One restic repository of an organisation: what it holds, how long, how fresh it must be.
+
+    `stored_bytes` counts what is on disk, `live_bytes` what no client deleted; `last_instant` is
+    the latest birth or death in the set, and the server's receipt times never go back before it.
+    """
 
     class Kind(models.TextChoices):
         GENERAL = "general", "Dossiers courants"
@@ -41,6 +55,10 @@ class DepositSet(models.Model):
     retention_class = models.CharField(max_length=20, choices=Retention, default=Retention.STANDARD)
     fresh_within_hours = models.PositiveIntegerField(default=26)
     stored_bytes = models.BigIntegerField(default=0)
+    live_bytes = models.BigIntegerField(default=0)
+    last_instant = models.DateTimeField(null=True)
+    last_deposit_at = models.DateTimeField(null=True)
+    late_told_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:
@@ -57,6 +75,29 @@ class DepositSet(models.Model):
         """Where the set's folder is in the object store."""
         return f"vault/{self.organisation.code}/{self.code}"
 
+    @property
+    def due_at(self) -> datetime:
+        """By when the next deposit must have arrived."""
+        since = self.last_deposit_at or self.created_at
+        return since + timedelta(hours=self.fresh_within_hours)
+
+    def state(self, now: datetime) -> State:
+        if self.last_deposit_at is None:
+            return State.NEVER
+        return State.LATE if now > self.due_at else State.FRESH
+
+
+class Session(models.Model):
+    """One run of a client: what a device sent, up to and with its snapshot."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="sessions")
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    started_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    objects_received = models.BigIntegerField(default=0)
+    bytes_received = models.BigIntegerField(default=0)
+
 
 class StoredObject(models.Model):
     """One life of one object: born at the server's receipt time, perhaps dead (deleted by the
@@ -69,6 +110,7 @@ class StoredObject(models.Model):
     received_at = models.DateTimeField()
     died_at = models.DateTimeField(null=True)
     device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    session = models.ForeignKey(Session, models.PROTECT, null=True, related_name="+")
 
     class Meta:
         constraints: ClassVar = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from datetime import timedelta
 
 from souverain.core import queries
 from souverain.core.roles import Role
@@ -13,6 +13,7 @@ from souverain.core.rooms import (
     HealthCheck,
     Holding,
     NavigationItem,
+    Periodic,
     Permission,
     Reach,
     Room,
@@ -22,11 +23,11 @@ from souverain.core.rooms import (
 def _store_takes_writes() -> Health:
     from souverain.vault.services import store
 
-    root = store().root
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.access(root, os.W_OK | os.X_OK):
-        return Health(True, "Le dossier des copies accepte les écritures.")
-    return Health(False, "Le dossier des copies refuse les écritures.")
+    try:
+        store().check()
+    except (OSError, ValueError) as error:
+        return Health(False, str(error))
+    return Health(True, "L'espace des copies accepte les écritures.")
 
 
 def _card(code: str) -> queries.Card:
@@ -53,6 +54,12 @@ def _sweep(code: str) -> int:
     return sweep(code)
 
 
+def _tell_late_sets() -> None:
+    from souverain.vault import services
+
+    services.tell_late_sets()
+
+
 ROOM = Room(
     name="vault",
     title="Le coffre-fort",
@@ -75,6 +82,11 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
         ),
         Permission(
+            "vault.set_quota",
+            "Changer la place accordée à une commune",
+            {Role.OPERATOR: Reach.EVERYWHERE},
+        ),
+        Permission(
             "vault.oversee",
             "Voir tous les coffres-forts",
             {Role.OPERATOR: Reach.EVERYWHERE, Role.AUDITOR: Reach.EVERYWHERE},
@@ -88,8 +100,12 @@ ROOM = Room(
         (queries.forget_commune, _forget),
         (queries.sweep_commune, _sweep),
     ),
-    health=(HealthCheck("store", "Dossier des copies", _store_takes_writes),),
-    events=(EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),),
+    health=(HealthCheck("store", "Espace des copies", _store_takes_writes),),
+    events=(
+        EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
+        EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
+    ),
+    periodic=(Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),),
     holdings=(
         Holding(
             "Copies chiffrées des dossiers des communes",

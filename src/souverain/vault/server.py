@@ -3,6 +3,7 @@
 Source: restic, `doc/REST_backend.rst`. One repository per (commune, deposit set) at
 `/vault/<INSEE>/<set>/`; `/vault/<INSEE>/<set>@<RFC 3339>/` is its read-only state at that receipt
 time, inclusive. Bodies stream through a pool of threads; nothing is held whole in memory.
+A transfer goes on only while its device is live: a revocation cuts it, even one that stalls.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import contextvars
 import errno
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import orjson
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 
 from souverain.core import access, clock, devices, journal
 from souverain.core.models import Device
-from souverain.core.objects import CHUNK, Incoming, WrongContent
+from souverain.core.objects import CHUNK, Incoming, StoreUnavailable, WrongContent
 from souverain.vault import services
 from souverain.vault.models import DepositSet
 from souverain.vault.services import ConfigExists, QuotaExceeded
@@ -41,20 +44,25 @@ _ROUTE = re.compile(
     re.DOTALL,
 )
 _NAME = re.compile(r"[0-9a-f]{64}")
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_MIB = 1 << 20
+_DEVICE = re.compile(r"[0-9a-f]{16}")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_KIB, _MIB = 1 << 10, 1 << 20
 _SIZE_LIMIT = {
     "config": _MIB,
     "keys": _MIB,
-    "locks": _MIB,
+    "locks": 64 * _KIB,
     "snapshots": 16 * _MIB,
     "index": 256 * _MIB,
     "data": 256 * _MIB,
 }
 _LOCKS_MAX = 1000
 _V1, _V2 = "application/vnd.x.restic.rest.v1", "application/vnd.x.restic.rest.v2"
-_RECHECK_S = 0.5
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_RECHECK_S = 0.2
+_SILENCE_S = 60.0  # without a byte from a sender
+_STALL_S = 600.0  # without a byte taken by a reader
+_UNDER_WAY_MAX = 64  # requests of one device at once, in one process
+_REFUSALS_A_SECOND = 40  # that one actor may have journalled, in one process
+_SETTLING = timedelta(minutes=1)
 
 _pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="vault")
 
@@ -82,6 +90,7 @@ class Request:
     at: datetime | None
     device: Device
     deposit_set: DepositSet
+    query: bytes
     headers: dict[str, str]
 
     def allows(self, *roles: str) -> bool:
@@ -94,14 +103,20 @@ def matches(path: str) -> bool:
 
 
 async def _thread(function: Callable[..., T], *args: Any) -> T:
-    """Run blocking work (database, files) in the pool, with the caller's context."""
+    """Run blocking work (database, files) in the pool, with the caller's context. A caller that
+    is cancelled meanwhile waits for its end: no file is closed under a thread that writes it."""
 
     def work() -> T:
         close_old_connections()
         return function(*args)
 
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_pool, context.run, work)
+    future = asyncio.get_running_loop().run_in_executor(_pool, context.run, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -109,14 +124,63 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     answer = _Answer(send, scope["method"])
     try:
         request = await _thread(_read_request, scope)
-        await _serve(request, receive, answer)
+        with _counted(request.device):
+            await _while_live(request.device, _serve(request, receive, answer))
     except Refused as refusal:
         await answer.refuse(refusal)
-    except OSError as error:
-        if error.errno not in _FULL:
+    except StoreUnavailable as error:
+        logger.error("the object store is unavailable: %s", error)
+        await answer.refuse(Refused(503, str(error)))
+    except (OSError, DatabaseError) as error:
+        if not _is_full(error):
             raise
-        logger.error("the object store is full: %s", error)
+        logger.error("the vault has no room left: %s", error)
         await answer.refuse(Refused(507, "Le disque du coffre-fort est plein : rien n'a été pris."))
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether the objects' disk is full, or the records' (SQLite, PostgreSQL)."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cause = error.__cause__
+    name = getattr(cause, "sqlite_errorname", "")
+    # SQLITE_IOERR_*: what SQLite says when the write-ahead log or its index cannot grow.
+    return (
+        name == "SQLITE_FULL"
+        or name.startswith("SQLITE_IOERR")
+        or getattr(cause, "sqlstate", "") == "53100"
+    )
+
+
+_under_way: Counter[str] = Counter()
+
+
+@contextlib.contextmanager
+def _counted(device: Device) -> Iterator[None]:
+    """Hold one of the places that a device has in this process."""
+    if _under_way[device.pk] >= _UNDER_WAY_MAX:
+        raise Refused(429, "Trop de demandes à la fois pour cet appareil.")
+    _under_way[device.pk] += 1
+    try:
+        yield
+    finally:
+        _under_way[device.pk] -= 1
+        if not _under_way[device.pk]:
+            del _under_way[device.pk]
+
+
+async def _while_live(device: Device, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work while the device is live; a revocation ends it, whatever it waits for."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait([task], timeout=_RECHECK_S))[0]:
+            if await _thread(devices.live, device.pk, device.credential_sha256) is None:
+                raise Refused(401, "Appareil révoqué.")
+        task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
 
 
 class _Answer:
@@ -132,12 +196,15 @@ class _Answer:
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
     async def body(self, chunk: bytes, more: bool = False) -> None:
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+        async with asyncio.timeout(_STALL_S):
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 
     async def whole(
         self, status: int, content: bytes = b"", content_type: str = "text/plain; charset=utf-8"
     ) -> None:
         headers = {"content-type": content_type, "content-length": str(len(content))}
+        if status == 429:
+            headers["retry-after"] = "1"
         if status == 401:
             headers["www-authenticate"] = 'Basic realm="coffre-fort", charset="UTF-8"'
         await self.start(status, headers)
@@ -171,12 +238,30 @@ def _authenticate(authorization: str) -> Device:
     except (binascii.Error, UnicodeDecodeError):
         plain = ""
     identity, _, credential = plain[:400].partition(":")
-    device = devices.authenticate(identity, credential, "vault") if credential else None
+    known = credential and _DEVICE.fullmatch(identity)
+    device = devices.authenticate(identity, credential, "vault") if known else None
     if device is None:
         if credential:
+            _spare(access.ANONYMOUS)
             journal.refuse(access.ANONYMOUS, "vault.refused", reason="credential")
         raise Refused(401, "Appareil inconnu ou révoqué.")
     return device
+
+
+_refused_now: tuple[int, Counter[str]] = (0, Counter())
+
+
+def _spare(actor: access.Actor) -> None:
+    """Refuse an actor whose refusals of this second would keep the journal, and so the other
+    writers, busy: the entry of its minute is written already."""
+    global _refused_now
+    second = int(time.monotonic())
+    if _refused_now[0] != second:
+        _refused_now = (second, Counter())
+    counts = _refused_now[1]
+    counts[str(actor)] += 1
+    if counts[str(actor)] > _REFUSALS_A_SECOND:
+        raise Refused(429, "Trop de demandes refusées : attendez un peu.")
 
 
 def _route(scope: Any, headers: dict[str, str], device: Device) -> Request:
@@ -202,6 +287,7 @@ def _route(scope: Any, headers: dict[str, str], device: Device) -> Request:
         at=_moment(found["time"], deposit_set),
         device=device,
         deposit_set=deposit_set,
+        query=scope["query_string"],
         headers=headers,
     )
 
@@ -214,17 +300,20 @@ def _moment(text: str | None, deposit_set: DepositSet) -> datetime | None:
     except (ValueError, OverflowError):
         example = "2026-11-23T18:00:00Z"
         raise Refused(400, f"Le moment se note comme {example}.", "time") from None
-    if at > max(
-        clock.now(), services.last_instant(deposit_set) or at.min.replace(tzinfo=at.tzinfo)
-    ):
+    now = clock.now()
+    if at > max(now, deposit_set.last_instant or now):
         raise Refused(400, "Ce moment n'est pas encore arrivé.", "time")
+    if now - at < _SETTLING:
+        services.settle()
     return at
 
 
 def _journal_refusal(device: Device, refusal: Refused) -> None:
     if refusal.reason:
+        actor = access.of_device(device)
+        _spare(actor)
         journal.refuse(
-            access.of_device(device),
+            actor,
             "vault.refused",
             organisation=device.organisation.code,
             object=device.scope,
@@ -246,6 +335,8 @@ async def _serve(request: Request, receive: Any, answer: _Answer) -> None:
                 await _post(request, receive, answer)
             case "POST" if not request.kind:
                 _need(request.allows("backup") and request.at is None, "role")
+                if request.query != b"create=true":
+                    raise Refused(400, "Il n'y a rien à envoyer à cette adresse.", "path")
                 await answer.whole(200)
             case "DELETE":
                 await _delete(request, answer)
@@ -255,6 +346,10 @@ async def _serve(request: Request, receive: Any, answer: _Answer) -> None:
                 raise Refused(405, "Cette opération n'existe pas.", "method")
     except Refused as refusal:
         await _thread(_journal_refusal, request.device, refusal)
+        raise
+    except OSError as error:
+        if _is_full(error):
+            await _thread(_journal_refusal, request.device, Refused(507, "", "disk"))
         raise
 
 
@@ -288,29 +383,63 @@ def _locks(request: Request) -> list[tuple[str, int]]:
     return [(name, size) for name, size in sizes if size is not None]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """An object, the part of it that was asked for, and its bytes from there."""
+
+    size: int
+    start: int
+    length: int
+    partial: bool
+    first: bytes
+    rest: Iterator[bytes]
+
+
 async def _get(request: Request, answer: _Answer) -> None:
-    size = await _thread(_size, request)
-    start, length, partial = _range(request.headers.get("range", ""), size)
+    found = await _thread(_find, request)
     headers = {
         "content-type": "application/octet-stream",
-        "content-length": str(length),
+        "content-length": str(max(found.length, 0)),
         "accept-ranges": "bytes",
     }
-    if partial:
-        headers["content-range"] = f"bytes {start}-{start + length - 1}/{size}"
-    if length < 0:
-        await answer.start(416, {"content-range": f"bytes */{size}", "content-length": "0"})
+    if found.length < 0:
+        await answer.start(416, {**headers, "content-range": f"bytes */{found.size}"})
         await answer.body(b"")
         return
-    if request.method == "HEAD":
-        await answer.start(200, headers)
+    if found.partial:
+        end = found.start + found.length - 1
+        headers["content-range"] = f"bytes {found.start}-{end}/{found.size}"
+    await answer.start(206 if found.partial else 200, headers)
+    chunk, left = found.first, found.length
+    while request.method == "GET" and left:
+        left -= len(chunk)
+        await answer.body(chunk, more=left > 0)
+        if left:
+            chunk = await _thread(next, found.rest, b"")
+            if not chunk:
+                raise Gone("the file was cut short")
+    if request.method == "HEAD" or not found.length:
         await answer.body(b"")
-        return
-    if request.kind == "data" and not request.allows("restore"):
-        allowed = await _thread(services.charge_read, request.deposit_set, request.device, length)
-        if not allowed:
-            raise Refused(403, "Lecture refusée : cet appareil ne fait que sauvegarder.", "reads")
-    await _stream(request, answer, 206 if partial else 200, headers, start, length)
+
+
+def _find(request: Request) -> _Found:
+    """Size, range, allowance and first bytes, in one piece of blocking work."""
+    size = _size(request)
+    # RFC 9110, 14.2: a range means something to GET alone.
+    asked = request.headers.get("range", "") if request.method == "GET" else ""
+    start, length, partial = _range(asked, size)
+    if request.method == "HEAD" or length <= 0:
+        return _Found(size, start, length, partial, b"", iter(()))
+    free = request.kind != "data" or request.allows("restore")
+    if not (free or services.charge_read(request.deposit_set, request.device, length)):
+        raise Refused(403, "Lecture refusée : cet appareil ne fait que sauvegarder.", "reads")
+    key = services.object_key(request.deposit_set, request.kind, request.name)
+    chunks = services.store().read(key, start, length)
+    try:
+        first = next(chunks, b"")
+    except FileNotFoundError:
+        raise Refused(404, "Cet objet n'existe pas.") from None
+    return _Found(size, start, length, partial, first, chunks)
 
 
 def _size(request: Request) -> int:
@@ -342,38 +471,6 @@ def _range(header: str, size: int) -> tuple[int, int, bool]:
     return (start, end - start + 1, True) if start <= end else (0, -1, False)
 
 
-async def _stream(
-    request: Request, answer: _Answer, status: int, headers: dict[str, str], start: int, length: int
-) -> None:
-    key = services.object_key(request.deposit_set, request.kind, request.name)
-    chunks = services.store().read(key, start, length)
-    watch = _Watch(request.device)
-    await answer.start(status, headers)
-    left = length
-    while left:
-        chunk = await _thread(next, chunks, b"")
-        if not chunk or not await watch.holds():
-            raise Gone("the device was revoked, or the file was cut short")
-        left -= len(chunk)
-        await answer.body(chunk, more=left > 0)
-    if not length:
-        await answer.body(b"")
-
-
-class _Watch:
-    """Re-reads a device during a long transfer, so that a revocation cuts it."""
-
-    def __init__(self, device: Device) -> None:
-        self._device, self._read_at = device, time.monotonic()
-
-    async def holds(self) -> bool:
-        if time.monotonic() - self._read_at < _RECHECK_S:
-            return True
-        self._read_at = time.monotonic()
-        device = self._device
-        return await _thread(devices.live, device.pk, device.credential_sha256) is not None
-
-
 # What is taken -----------------------------------------------------------------------------------
 
 
@@ -386,6 +483,11 @@ async def _post(request: Request, receive: Any, answer: _Answer) -> None:
     declared = _content_length(request.headers)
     if declared is not None and declared > limit:
         raise Refused(413, f"Objet trop gros : {limit} octets au plus.", "size")
+    if request.kind == "config" and not declared:
+        # Its name proves nothing: only the announced length tells a whole one from a part of it.
+        raise Refused(
+            411, "Un « config » s'envoie avec sa longueur, et il n'est pas vide.", "length"
+        )
     if request.kind != "locks" and declared:
         await _thread(_check_room, request, declared)
     incoming = await _thread(services.store().incoming)
@@ -395,7 +497,7 @@ async def _post(request: Request, receive: Any, answer: _Answer) -> None:
             raise Refused(400, "L'envoi a été coupé : rien n'a été pris.", "truncated")
         await _thread(_keep, request, incoming)
     finally:
-        await asyncio.shield(_thread(incoming.abort))
+        await _thread(incoming.abort)
     await answer.whole(200)
 
 
@@ -410,26 +512,30 @@ def _content_length(headers: dict[str, str]) -> int | None:
 
 async def _receive(request: Request, receive: Any, incoming: Incoming, limit: int) -> None:
     """Stream the body into the temporary file, in pieces of about 1 MiB."""
-    watch, pending, total, more = _Watch(request.device), bytearray(), 0, True
+    pieces: list[bytes] = []
+    pending, total, more = 0, 0, True
     while more:
-        message = await receive()
+        try:
+            async with asyncio.timeout(_SILENCE_S):
+                message = await receive()
+        except TimeoutError:
+            raise Refused(408, "L'envoi s'est tu : rien n'a été pris.", "silent") from None
         if message["type"] == "http.disconnect":
             raise Refused(400, "L'envoi a été coupé : rien n'a été pris.", "truncated")
-        pending += message.get("body", b"")
+        pieces.append(message.get("body", b""))
+        pending += len(pieces[-1])
         more = message.get("more_body", False)
-        if total + len(pending) > limit:
+        if total + pending > limit:
             raise Refused(413, f"Objet trop gros : {limit} octets au plus.", "size")
-        if pending and (len(pending) >= CHUNK or not more):
-            await _thread(incoming.write, bytes(pending))
-            total += len(pending)
-            pending.clear()
-        if not await watch.holds():
-            raise Refused(401, "Appareil révoqué.", "revoked")
+        if pending and (pending >= CHUNK or not more):
+            await _thread(incoming.write, b"".join(pieces))
+            total, pending = total + pending, 0
+            pieces.clear()
 
 
 def _check_room(request: Request, size: int) -> None:
     try:
-        services.require_room(request.deposit_set.organisation, size)
+        services.require_room(request.deposit_set, request.kind, request.name, size)
     except QuotaExceeded:
         raise _no_room(request) from None
 

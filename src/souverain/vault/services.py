@@ -11,27 +11,50 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import F, Max, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
+from django.urls import reverse
 
-from souverain.core import access, clock, devices, events, journal, objects
+from souverain.core import access, clock, devices, events, journal, notifications, objects
 from souverain.core.access import Actor
-from souverain.core.models import Device, Organisation
-from souverain.core.objects import AlreadyThere, FolderStore, Incoming
+from souverain.core.format import datetime_fr
+from souverain.core.models import Device, Organisation, User
+from souverain.core.objects import AlreadyThere, Incoming, Store
 from souverain.core.transactions import serialise_writers
 from souverain.vault.models import (
     DEFAULT_QUOTA_BYTES,
     DepositSet,
     Quota,
     ReadDay,
+    Session,
     StoredObject,
 )
 
 ROLES = ("backup", "restore", "prune")
 READ_FLOOR_BYTES = 16 << 20
 READ_SHARE = 0.02
+QUOTA_MAX_BYTES = 10**15
+SESSION_SILENCE = timedelta(hours=1)
+CIVIL_STATUS_HOURS = 24  # décret 2017-890, article 13
+FRESH_MAX_HOURS = 24 * 366
+FRESH_HOURS: dict[str, int] = {
+    DepositSet.Kind.GENERAL: 26,
+    DepositSet.Kind.CIVIL_STATUS: CIVIL_STATUS_HOURS,
+    DepositSet.Kind.DELIBERATIONS: 26,
+    DepositSet.Kind.ACCOUNTS: 26,
+}
+RETENTION: dict[str, str] = {
+    DepositSet.Kind.GENERAL: DepositSet.Retention.STANDARD,
+    DepositSet.Kind.CIVIL_STATUS: DepositSet.Retention.FOREVER,
+    DepositSet.Kind.DELIBERATIONS: DepositSet.Retention.FOREVER,
+    DepositSet.Kind.ACCOUNTS: DepositSet.Retention.TEN_YEARS,
+}
 CLOCK_JUMP = timedelta(seconds=5)
 _SET_CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TOLD = {"config": "vault.repository_created", "keys": "vault.key_added"}
+_BURIED = {"snapshots": "vault.snapshot_buried", "keys": "vault.key_buried"}
+GENERAL = "general"
+TITLES = {GENERAL: "Dossiers de la mairie"}
+_MOVING = ("stored_bytes", "live_bytes", "last_instant", "last_deposit_at", "late_told_at")
 _TICK = timedelta(microseconds=1)
 
 
@@ -44,7 +67,7 @@ class ConfigExists(Exception):
 
 
 @cache
-def store() -> FolderStore:
+def store() -> Store:
     return objects.open_store(settings.OBJECTS_URL)
 
 
@@ -60,28 +83,57 @@ def object_key(deposit_set: DepositSet, kind: str, name: str) -> str:
 def create_set(
     actor: Actor,
     organisation: Organisation,
-    code: str = "general",
+    code: str = GENERAL,
     *,
     title: str = "",
     kind: str = DepositSet.Kind.GENERAL,
-    fresh_within_hours: int = 26,
+    retention_class: str = "",
+    fresh_within_hours: int | None = None,
 ) -> DepositSet:
-    """Open a deposit set. Raises ValidationError for a bad or taken code."""
+    """Open a deposit set; its retention and its freshness are its kind's unless they are given.
+    Raises ValidationError for a bad or taken code, a bad kind, class or delay."""
     if not _SET_CODE.fullmatch(code):
         raise ValidationError(
             f"Le dépôt « {code[:40]} » : minuscules sans accent, chiffres et tirets seulement."
         )
+    if kind not in DepositSet.Kind.values:
+        raise ValidationError(f"Nature de dépôt inconnue : {kind[:40]}.")
+    retention_class = retention_class or RETENTION[kind]
+    if retention_class not in DepositSet.Retention.values:
+        raise ValidationError(f"Classe de conservation inconnue : {retention_class[:40]}.")
+    if fresh_within_hours is None:
+        fresh_within_hours = FRESH_HOURS[kind]
+    longest = CIVIL_STATUS_HOURS if kind == DepositSet.Kind.CIVIL_STATUS else FRESH_MAX_HOURS
+    if not 1 <= fresh_within_hours <= longest:
+        raise ValidationError(
+            f"Une sauvegarde se demande toutes les 1 à {longest} heures"
+            + (" pour l'état civil." if longest == CIVIL_STATUS_HOURS else ".")
+        )
+    title = " ".join(title.split()) or TITLES.get(code) or str(DepositSet.Kind(kind).label)
+    if len(title) > 120:
+        raise ValidationError("Le titre d'un dépôt tient en 120 caractères.")
     serialise_writers()
     if DepositSet.objects.filter(organisation=organisation, code=code).exists():
         raise ValidationError(f"Le dépôt « {code} » existe déjà.")
     created = DepositSet.objects.create(
         organisation=organisation,
         code=code,
-        title=title or ("Dossiers de la mairie" if code == "general" else code),
+        title=title,
         kind=kind,
+        retention_class=retention_class,
         fresh_within_hours=fresh_within_hours,
     )
-    journal.append(actor, "vault.set_created", organisation=organisation.code, object=code)
+    journal.append(
+        actor,
+        "vault.set_created",
+        organisation=organisation.code,
+        object=code,
+        data={
+            "kind": kind,
+            "retention": retention_class,
+            "fresh_within_hours": fresh_within_hours,
+        },
+    )
     return created
 
 
@@ -91,7 +143,7 @@ def add_device(
     organisation: Organisation,
     name: str,
     roles: Sequence[str],
-    set_code: str = "general",
+    set_code: str = GENERAL,
 ) -> tuple[Device, str]:
     """Enrol a machine; returns it with the repository address that `restic -r` takes, secret
     included, which nobody can read again. Raises ValidationError for a bad name, role or set."""
@@ -155,16 +207,16 @@ def alive(deposit_set: DepositSet, at: datetime | None = None) -> QuerySet[Store
     return rows.filter(Q(died_at=None) | Q(died_at__gt=at), received_at__lte=at)
 
 
-def last_instant(deposit_set: DepositSet) -> datetime | None:
-    """The latest receipt or death that the set knows."""
-    rows = StoredObject.objects.filter(deposit_set=deposit_set)
-    found = rows.aggregate(born=Max("received_at"), died=Max("died_at"))
-    return max((instant for instant in found.values() if instant is not None), default=None)
+@transaction.atomic
+def settle() -> None:
+    """Wait for the writes under way: once it returns, no birth or death at an instant that is
+    over now can still appear."""
+    serialise_writers()
 
 
 def _next_instant(deposit_set: DepositSet, actor: Actor) -> datetime:
     """Now, or just after the last instant known: a clock set back never reorders a set."""
-    now, last = clock.now(), last_instant(deposit_set)
+    now, last = clock.now(), deposit_set.last_instant
     if last is None or last < now:
         return now
     if last - now > CLOCK_JUMP:
@@ -188,14 +240,25 @@ def stored_bytes(organisation: Organisation) -> int:
     return sets.aggregate(total=Sum("stored_bytes"))["total"] or 0
 
 
-def require_room(organisation: Organisation, size: int) -> None:
-    """Raise `QuotaExceeded` when `size` more bytes do not fit."""
+def _lives(deposit_set: DepositSet, kind: str, name: str) -> QuerySet[StoredObject]:
+    """Every life, past or present, of one name."""
+    return StoredObject.objects.filter(deposit_set=deposit_set, type=kind, name=name)
+
+
+def require_room(deposit_set: DepositSet, kind: str, name: str, size: int) -> None:
+    """Raise `QuotaExceeded` when an object does not fit. One that is on disk takes no more room."""
+    organisation = deposit_set.organisation
     if stored_bytes(organisation) + size > quota_bytes(organisation):
+        if _lives(deposit_set, kind, name).exists():
+            return
         raise QuotaExceeded
 
 
 @transaction.atomic
 def set_quota(actor: Actor, organisation: Organisation, limit_bytes: int) -> None:
+    """Change how much an organisation may keep. What is there stays, even above the limit."""
+    if not 0 < limit_bytes <= QUOTA_MAX_BYTES:
+        raise ValidationError("Le quota va de 1 octet à 1 000 To.")
     serialise_writers()
     Quota.objects.update_or_create(organisation=organisation, defaults={"bytes": limit_bytes})
     journal.append(
@@ -222,36 +285,34 @@ def record_object(
     `name` is `config` or the content's SHA-256. An object that lives already is returned as it is.
     Raises objects.WrongContent, ConfigExists, QuotaExceeded; nothing is recorded then.
     """
-    if kind != "config" and incoming.sha256 != name:
-        raise objects.WrongContent(name)
-    incoming.seal()
     actor = access.of_device(device)
+    if kind == "config":
+        incoming.seal()
+    else:
+        # The slow part comes before the lock: the bytes prove the name, so whoever wins is right.
+        if incoming.sha256 != name:
+            raise objects.WrongContent(name)
+        _place(deposit_set, kind, name, incoming, actor)
     with transaction.atomic():
         serialise_writers()
-        living = alive(deposit_set).filter(type=kind, name=name).first()
-        if living is not None and kind == "config":
-            raise ConfigExists
-        known = StoredObject.objects.filter(deposit_set=deposit_set, type=kind, name=name).exists()
-        if not known:
-            require_room(deposit_set.organisation, incoming.size)
-        size = incoming.size
-        _place(deposit_set, kind, name, incoming, actor)
+        lives = list(_lives(deposit_set, kind, name))
+        living = next((life for life in lives if life.died_at is None), None)
         if living is not None:
+            if kind == "config":
+                raise ConfigExists
             return living
-        if not known:
-            DepositSet.objects.filter(pk=deposit_set.pk).update(
-                stored_bytes=F("stored_bytes") + size
-            )
-        stored = StoredObject.objects.create(
-            deposit_set=deposit_set,
-            type=kind,
-            name=name,
-            size=size,
-            received_at=_next_instant(deposit_set, actor),
-            device=device,
-        )
-        _tell(stored, actor)
-        return stored
+        key = object_key(deposit_set, kind, name)
+        if not lives:
+            try:
+                require_room(deposit_set, kind, name, incoming.size)
+            except QuotaExceeded:
+                if kind != "config":
+                    store().remove(key)
+                raise
+        if kind == "config" or store().size(key) != incoming.size:
+            # A config has no proof but the lock; another file was taken back, over the quota.
+            _place(deposit_set, kind, name, incoming, actor)
+        return _give_birth(deposit_set, kind, name, incoming.size, device, known=bool(lives))
 
 
 def _place(deposit_set: DepositSet, kind: str, name: str, incoming: Incoming, actor: Actor) -> None:
@@ -273,7 +334,49 @@ def _place(deposit_set: DepositSet, kind: str, name: str, incoming: Incoming, ac
         )
 
 
-def _tell(stored: StoredObject, actor: Actor) -> None:
+def _give_birth(
+    deposit_set: DepositSet, kind: str, name: str, size: int, device: Device, *, known: bool
+) -> StoredObject:
+    """Write the row of an object whose file is in place; `known` when its bytes are counted."""
+    actor = access.of_device(device)
+    current = DepositSet.objects.select_related("organisation").get(pk=deposit_set.pk)
+    at = _next_instant(current, actor)
+    session = _session(current, device, at)
+    stored = StoredObject.objects.create(
+        deposit_set=current,
+        type=kind,
+        name=name,
+        size=size,
+        received_at=at,
+        device=device,
+        session=session,
+    )
+    session.last_at = at
+    session.objects_received += 1
+    session.bytes_received += size
+    current.last_instant = at
+    current.live_bytes += size
+    current.stored_bytes += 0 if known else size
+    if kind == "snapshots":
+        session.ended_at = at
+        current.last_deposit_at = at
+        current.late_told_at = None
+    session.save()
+    current.save(update_fields=_MOVING)
+    _tell(stored, session, actor)
+    return stored
+
+
+def _session(deposit_set: DepositSet, device: Device, at: datetime) -> Session:
+    """The run under way, or a new one after a snapshot or an hour of silence."""
+    open_ones = Session.objects.filter(deposit_set=deposit_set, device=device, ended_at=None)
+    found = open_ones.order_by("-id").first()
+    if found is not None and at - found.last_at < SESSION_SILENCE:
+        return found
+    return Session.objects.create(deposit_set=deposit_set, device=device, started_at=at, last_at=at)
+
+
+def _tell(stored: StoredObject, session: Session, actor: Actor) -> None:
     """Journal what people act on; packs and indexes are counted with their snapshot."""
     organisation, code = stored.deposit_set.organisation.code, stored.deposit_set.code
     if stored.type in _TOLD:
@@ -286,16 +389,12 @@ def _tell(stored: StoredObject, actor: Actor) -> None:
         )
     if stored.type != "snapshots":
         return
-    rows = StoredObject.objects.filter(deposit_set=stored.deposit_set, device=stored.device)
-    previous = rows.filter(type="snapshots").exclude(pk=stored.pk).aggregate(at=Max("received_at"))
-    if previous["at"] is not None:
-        rows = rows.filter(received_at__gt=previous["at"])
     received = {
         "set": code,
         "snapshot": stored.name,
         "received_at": clock.rfc3339(stored.received_at),
-        "objects": rows.count(),
-        "bytes": rows.aggregate(total=Sum("size"))["total"] or 0,
+        "objects": session.objects_received,
+        "bytes": session.bytes_received,
     }
     journal.append(
         actor, "vault.deposit_received", organisation=organisation, object=code, data=received
@@ -308,20 +407,76 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
     """End an object's life at this instant; its bytes stay. False when none lives."""
     serialise_writers()
     actor = access.of_device(device)
-    living = alive(deposit_set).filter(type=kind, name=name).first()
+    living = _lives(deposit_set, kind, name).filter(died_at=None).first()
     if living is None:
         return False
-    living.died_at = _next_instant(deposit_set, actor)
+    current = DepositSet.objects.select_related("organisation").get(pk=deposit_set.pk)
+    living.died_at = current.last_instant = _next_instant(current, actor)
     living.save(update_fields=["died_at"])
-    if kind in ("snapshots", "keys"):
+    current.live_bytes -= living.size
+    if kind == "snapshots":
+        left = alive(current).filter(type="snapshots").order_by("-received_at")
+        current.last_deposit_at = left.values_list("received_at", flat=True).first()
+    current.save(update_fields=_MOVING)
+    if kind in _BURIED:
         journal.append(
             actor,
-            "vault.key_buried" if kind == "keys" else "vault.snapshot_buried",
-            organisation=deposit_set.organisation.code,
-            object=deposit_set.code,
+            _BURIED[kind],
+            organisation=current.organisation.code,
+            object=current.code,
             data={"name": name},
         )
     return True
+
+
+def tell_late_sets() -> None:
+    """Tell a commune's members, once, that a deposit set is late; the next deposit starts anew."""
+    now = clock.now()
+    for found in DepositSet.objects.filter(late_told_at=None):
+        if now > found.due_at and _is_in_use(found):
+            _tell_late(found.pk)
+
+
+def _is_in_use(deposit_set: DepositSet) -> bool:
+    """Whether somebody waits for deposits: some came, or a device is set up to send them."""
+    return deposit_set.last_deposit_at is not None or (
+        Device.objects.filter(
+            room="vault",
+            organisation=deposit_set.organisation_id,
+            scope=deposit_set.code,
+            revoked_at=None,
+        ).exists()
+    )
+
+
+@transaction.atomic
+def _tell_late(pk: int) -> None:
+    serialise_writers()
+    late = DepositSet.objects.select_related("organisation").get(pk=pk)
+    now = clock.now()
+    if late.late_told_at is not None or now <= late.due_at:
+        return
+    late.late_told_at = now
+    late.save(update_fields=["late_told_at"])
+    organisation, last = late.organisation, late.last_deposit_at
+    told = {"set": late.code, "last_deposit_at": last and clock.rfc3339(last)}
+    journal.append(
+        access.SYSTEM,
+        "vault.deposit_late",
+        organisation=organisation.code,
+        object=late.code,
+        data=told,
+    )
+    events.emit("vault.deposit_late", organisation=organisation.code, payload=told)
+    members = User.objects.filter(role_assignments__organisation=organisation, is_active=True)
+    since = f"La dernière date du {datetime_fr(last)}." if last else "Aucune n'est encore arrivée."
+    notifications.notify(
+        members.distinct(),
+        f"Sauvegarde en retard : {late.title}",
+        f"{since} Une sauvegarde était attendue avant le {datetime_fr(late.due_at)}. "
+        "Vérifiez que l'appareil est allumé et relié à internet.",
+        reverse("vault:commune", args=[organisation.code]),
+    )
 
 
 @transaction.atomic
@@ -329,14 +484,14 @@ def charge_read(deposit_set: DepositSet, device: Device, length: int) -> bool:
     """Count a read of data by a device without the restore role; False when the day's allowance
     (16 MiB, or 2 % of the live data if that is more) does not cover it."""
     serialise_writers()
-    data = alive(deposit_set).filter(type="data").aggregate(total=Sum("size"))["total"] or 0
-    limit = max(READ_FLOOR_BYTES, int(READ_SHARE * data))
     today, _ = ReadDay.objects.get_or_create(
-        device=device, day=clock.today(), defaults={"limit_bytes": limit}
+        device=device, day=clock.today(), defaults={"limit_bytes": READ_FLOOR_BYTES}
     )
-    if today.read_bytes + length > limit:
-        return False
     today.read_bytes += length
-    today.limit_bytes = limit
+    if today.read_bytes > today.limit_bytes:
+        data = alive(deposit_set).filter(type="data").aggregate(total=Sum("size"))["total"] or 0
+        today.limit_bytes = max(READ_FLOOR_BYTES, int(READ_SHARE * data))
+    if today.read_bytes > today.limit_bytes:
+        return False
     today.save(update_fields=["read_bytes", "limit_bytes"])
     return True

@@ -1,73 +1,267 @@
-"""The vault's pages: the operator's overview, and one page per commune."""
+"""The vault's pages: the operator's overview, and a commune's own."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import Counter, defaultdict
+from datetime import timedelta
 from typing import Any
 
+import orjson
 from django.contrib import messages
-from django.db.models import Max, Q
+from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_GET, require_POST
 
 from souverain.core import clock
-from souverain.core.access import permits, requires
-from souverain.core.format import bytes_fr, datetime_fr
-from souverain.core.models import Device, Organisation
-from souverain.vault import services
-from souverain.vault.forms import DeviceForm
-from souverain.vault.models import DepositSet, StoredObject
+from souverain.core.access import of_departement, permits, requires
+from souverain.core.format import bytes_fr, datetime_fr, percent_fr
+from souverain.core.models import Device, JournalEntry, Organisation
+from souverain.vault import freshness, guide, history, services
+from souverain.vault.forms import DeviceForm, QuotaForm, SetForm
+from souverain.vault.models import DEFAULT_QUOTA_BYTES, DepositSet, Quota, Session, State
 
-_MOMENTS = 20
+_MOMENTS = 10
+_REFUSALS = 50
+_WATCHED = timedelta(days=1)
+_ROLES = {"backup": "sauvegarder", "restore": "relire", "prune": "ranger"}
+_REASONS = {
+    "config": "dépôt déjà initialisé",
+    "credential": "appareil inconnu ou révoqué",
+    "delete": "effacement d'un dépôt",
+    "damaged": "objet abîmé sur le disque",
+    "disk": "disque plein",
+    "foreign": "dépôt d'une autre commune",
+    "hash": "contenu qui n'a pas l'empreinte de son nom",
+    "length": "longueur absente ou illisible",
+    "locks": "trop de verrous",
+    "method": "opération inconnue",
+    "name": "nom d'objet mal formé",
+    "past": "écriture dans le passé",
+    "path": "adresse mal formée",
+    "quota": "place épuisée",
+    "reads": "lecture en masse par un appareil qui ne fait que sauvegarder",
+    "revoked": "appareil révoqué",
+    "role": "droit que l'appareil n'a pas",
+    "silent": "envoi qui s'est tu",
+    "size": "objet trop gros",
+    "time": "moment mal noté, ou à venir",
+    "truncated": "envoi coupé",
+    "type": "type d'objet inconnu",
+}
 
 
 def _of_commune(*, code: str, **_: Any) -> dict[str, Any]:
     return {"organisation": get_object_or_404(Organisation, code=code)}
 
 
-def _snapshots(organisation: Organisation) -> list[datetime]:
-    """Receipt times of the commune's latest deposits, deleted ones included, newest first."""
-    rows = StoredObject.objects.filter(deposit_set__organisation=organisation, type="snapshots")
-    return list(rows.order_by("-received_at").values_list("received_at", flat=True)[:_MOMENTS])
+def _state_cell(state: State) -> dict[str, Any]:
+    return {"text": freshness.WORDS[state], "state": freshness.KINDS[state]}
 
 
-@requires("vault.oversee")
+def _instant_cell(instant: Any) -> dict[str, Any]:
+    """An instant in words, sorted by its number."""
+    if instant is None:
+        return {"text": "Aucune", "value": 0}
+    return {"text": datetime_fr(instant), "value": int(instant.timestamp())}
+
+
+def _bytes_cell(size: int) -> dict[str, Any]:
+    return {"text": bytes_fr(size), "value": size, "kind": "number"}
+
+
+# The operator's overview -------------------------------------------------------------------------
+
+
+@require_GET
+@requires("vault.oversee", of=of_departement)
 def overview(request: HttpRequest) -> HttpResponse:
+    """How many communes are backed up, who is late, who fills up, what was refused."""
+    now = clock.now()
+    communes: dict[Organisation, list[DepositSet]] = defaultdict(list)
+    for found in DepositSet.objects.select_related("organisation"):
+        communes[found.organisation].append(found)
+    quotas = dict(Quota.objects.values_list("organisation_id", "bytes"))
+    states: Counter[State] = Counter()
     rows = []
-    received = Max("objects_stored__received_at", filter=Q(objects_stored__type="snapshots"))
-    for found in DepositSet.objects.select_related("organisation").annotate(last=received):
-        last = found.last
-        url = reverse("vault:commune", kwargs={"code": found.organisation.code})
+    for organisation, sets in communes.items():
+        fresh = freshness.of_sets(sets, now)
+        states[fresh.state] += 1
+        taken = sum(found.stored_bytes for found in sets)
+        quota = quotas.get(organisation.pk, DEFAULT_QUOTA_BYTES)
         rows.append(
             [
-                {"text": found.organisation.name, "url": url},
-                {"text": found.title},
-                {"text": datetime_fr(last) if last else "Aucune"},
-                {"text": bytes_fr(found.stored_bytes), "value": found.stored_bytes},
+                {
+                    "text": organisation.name,
+                    "url": reverse("vault:commune", args=[organisation.code]),
+                },
+                _state_cell(fresh.state),
+                _instant_cell(fresh.last),
+                {"text": ", ".join(found.title for found in sets)},
+                _bytes_cell(taken),
+                {
+                    "text": f"{percent_fr(taken / quota)} de {bytes_fr(quota)}",
+                    "value": round(taken / quota, 4),
+                    "kind": "number",
+                },
             ]
         )
-    titles = ("Commune", "Dépôt", "Dernière sauvegarde", "Place prise")
-    columns = [{"title": title} for title in titles]
-    return render(request, "vault/overview.html", {"columns": columns, "rows": rows})
+    columns = [
+        {"title": "Commune"},
+        {"title": "État"},
+        {"title": "Dernière sauvegarde"},
+        {"title": "Dépôts"},
+        {"title": "Place prise", "kind": "number"},
+        {"title": "Part du quota", "kind": "number"},
+    ]
+    content = {
+        "columns": columns,
+        "rows": rows,
+        "fresh": states[State.FRESH],
+        "late": states[State.LATE],
+        "never": states[State.NEVER],
+        **_refusals(),
+    }
+    return render(request, "vault/overview.html", content)
 
 
+def _refusals() -> dict[str, Any]:
+    """What the vault refused in the last 24 hours, newest first."""
+    since = clock.rfc3339(clock.now() - timedelta(hours=24))
+    entries = JournalEntry.objects.filter(verb="vault.refused", at__gte=since).order_by("-seq")
+    latest = list(entries[:_REFUSALS])
+    names = dict(
+        Organisation.objects.filter(code__in={entry.organisation for entry in latest}).values_list(
+            "code", "name"
+        )
+    )
+    rows = []
+    for entry in latest:
+        data = orjson.loads(bytes(entry.body))["data"]
+        rows.append(
+            [
+                _instant_cell(entry.happened_at),
+                {"text": names.get(entry.organisation, "—")},
+                {"text": _REASONS.get(data["reason"], data["reason"])},
+                {"text": data.get("repeats", 1), "kind": "number"},
+            ]
+        )
+    columns = [
+        {"title": "Quand"},
+        {"title": "Commune"},
+        {"title": "Motif"},
+        {"title": "Fois", "kind": "number"},
+    ]
+    return {"refusals": rows, "refusal_columns": columns}
+
+
+# A commune's vault -------------------------------------------------------------------------------
+
+
+@require_GET
 @requires("vault.view", of=_of_commune)
 def commune(request: HttpRequest, code: str) -> HttpResponse:
+    """Is the commune backed up, what is kept, by whom, and how to go back in time."""
     organisation = get_object_or_404(Organisation, code=code)
-    moments = _snapshots(organisation)
+    return _commune_page(request, organisation)
+
+
+def _commune_page(
+    request: HttpRequest,
+    organisation: Organisation,
+    device_form: DeviceForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    actor, now = request.actor, clock.now()  # type: ignore[attr-defined]
+    sets = list(DepositSet.objects.filter(organisation=organisation))
+    chosen = next((found for found in sets if found.code == request.GET.get("depot")), None)
+    chosen = chosen or next(iter(sets), None)
+    own = any(role.organisation_id == organisation.pk for role in actor.assignments)
+    fresh = freshness.of_sets(sets, now)
+    stored = services.stored_bytes(organisation)
+    quota = services.quota_bytes(organisation)
     content = {
         "commune": organisation,
-        "last": next(iter(moments), None),
-        "moments": [{"at": at, "text": clock.rfc3339(at)} for at in moments],
-        "stored_bytes": services.stored_bytes(organisation),
-        "quota_bytes": services.quota_bytes(organisation),
-        "devices": Device.objects.filter(room="vault", organisation=organisation),
-        "may_manage": permits(request.actor, "vault.manage", organisation=organisation),  # type: ignore[attr-defined]
-        "form": DeviceForm(),
+        "sentence": fresh.sentence(now, "Votre commune" if own else "La commune"),
+        "state": freshness.KINDS[fresh.state],
+        "word": freshness.WORDS[fresh.state],
+        "sets": sets,
+        "chosen": chosen,
+        "stored_bytes": stored,
+        "quota_bytes": quota,
+        "quota_share": stored / quota,
+        "devices": _devices(organisation, sets),
+        "may_manage": permits(actor, "vault.manage", organisation=organisation),
+        "may_set_quota": permits(actor, "vault.set_quota", organisation=organisation),
+        "form": device_form or DeviceForm(organisation),
+        "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
+        **_sets_table(sets, now),
+        **(_past(request, chosen) if chosen else {}),
     }
-    return render(request, "vault/commune.html", content)
+    return render(request, "vault/commune.html", content, status=status)
+
+
+def _sets_table(sets: list[DepositSet], now: Any) -> dict[str, Any]:
+    rows = [
+        [
+            {"text": found.title},
+            {"text": found.get_kind_display()},
+            _state_cell(found.state(now)),
+            _instant_cell(found.last_deposit_at),
+            {
+                "text": f"toutes les {found.fresh_within_hours} h",
+                "value": found.fresh_within_hours,
+            },
+            {"text": found.get_retention_class_display()},
+            _bytes_cell(found.stored_bytes),
+        ]
+        for found in sets
+    ]
+    titles = ("Dépôt", "Contenu", "État", "Dernière sauvegarde", "Attendue", "Conservation")
+    columns: list[dict[str, str]] = [{"title": title} for title in titles]
+    return {"rows": rows, "columns": [*columns, {"title": "Place prise", "kind": "number"}]}
+
+
+def _past(request: HttpRequest, chosen: DepositSet) -> dict[str, Any]:
+    stored, live = history.sizes(chosen)
+    page = Paginator(history.moments(chosen), _MOMENTS).get_page(request.GET.get("page"))
+    return {"stored_over_time": stored, "live_over_time": live, "moments": page}
+
+
+def _devices(organisation: Organisation, sets: list[DepositSet]) -> list[dict[str, Any]]:
+    """The commune's machines, the revoked ones last."""
+    titles = {found.code: found.title for found in sets}
+    found = Device.objects.filter(room="vault", organisation=organisation)
+    heard = set(
+        Session.objects.filter(device__in=found, ended_at__isnull=False).values_list(
+            "device_id", flat=True
+        )
+    )
+    recent = clock.now() - _WATCHED
+    shown = [
+        {
+            "device": device,
+            "deposit_set": titles.get(device.scope, device.scope),
+            "roles": ", ".join(_ROLES[role] for role in device.roles if role in _ROLES),
+            "received": device.pk in heard,
+            "watched": device.created_at > recent and "backup" in device.roles,
+        }
+        for device in found
+    ]
+    return sorted(shown, key=lambda item: item["device"].revoked_at is not None)
+
+
+@require_GET
+@requires("vault.view", of=_of_commune)
+def waiting(request: HttpRequest, code: str, pk: str) -> HttpResponse:
+    """The part of a page that says whether a device's first deposit arrived; asked again by
+    itself until it did."""
+    device = get_object_or_404(Device, pk=pk, room="vault", organisation__code=code)
+    last = Session.objects.filter(device=device, ended_at__isnull=False).order_by("-id").first()
+    content = {"code": code, "device": device, "session": last}
+    return render(request, "vault/waiting.html", content)
 
 
 @requires("vault.manage", of=_of_commune)
@@ -75,18 +269,63 @@ def commune(request: HttpRequest, code: str) -> HttpResponse:
 def add_device(request: HttpRequest, code: str) -> HttpResponse:
     """Enrol a machine and show, once, the exact commands to type on it."""
     organisation = get_object_or_404(Organisation, code=code)
-    form = DeviceForm(request.POST)
+    form = DeviceForm(organisation, request.POST)
     if not form.is_valid():
-        messages.error(request, "Donnez un nom à l'appareil et choisissez au moins un droit.")
-        return redirect("vault:commune", code=code)
+        return _commune_page(request, organisation, form, 422)
     device, repository = services.add_device(
         request.actor,  # type: ignore[attr-defined]
         organisation,
         form.cleaned_data["name"],
         form.cleaned_data["roles"],
+        form.cleaned_data["deposit_set"],
     )
-    content = {"commune": organisation, "device": device, "repository": repository}
-    return render(request, "vault/device_added.html", content)
+    content = {
+        "commune": organisation,
+        "device": device,
+        "repository": repository,
+        "systems": guide.SYSTEMS,
+        "timer": guide.TIMER,
+    }
+    answer = render(request, "vault/device_added.html", content)
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+@requires("vault.manage", of=_of_commune)
+def add_set(request: HttpRequest, code: str) -> HttpResponse:
+    """Declare a deposit set: what it holds, how long, how fresh it must be."""
+    organisation = get_object_or_404(Organisation, code=code)
+    form = SetForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = services.create_set(
+                request.actor,  # type: ignore[attr-defined]
+                organisation,
+                **form.cleaned_data,
+            )
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, f"Le dépôt « {made.title} » est ouvert.")
+            return redirect("vault:commune", code=code)
+    status = 422 if form.is_bound else 200
+    return render(
+        request, "vault/add_set.html", {"commune": organisation, "form": form}, status=status
+    )
+
+
+@requires("vault.set_quota", of=_of_commune)
+@require_POST
+def set_quota(request: HttpRequest, code: str) -> HttpResponse:
+    """Change how much a commune may keep."""
+    organisation = get_object_or_404(Organisation, code=code)
+    form = QuotaForm(request.POST)
+    if form.is_valid():
+        services.set_quota(request.actor, organisation, form.bytes)  # type: ignore[attr-defined]
+        messages.success(request, f"La commune dispose maintenant de {bytes_fr(form.bytes)}.")
+    else:
+        messages.error(request, "La place accordée est un nombre entier de Go.")
+    return redirect("vault:commune", code=code)
 
 
 @requires("vault.manage", of=_of_commune)

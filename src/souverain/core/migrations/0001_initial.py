@@ -114,7 +114,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="JournalEntry",
             fields=[
-                ("seq", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("seq", models.BigAutoField(primary_key=True, serialize=False)),
                 ("at", models.CharField(max_length=27)),
                 ("actor", models.CharField(max_length=80)),
                 ("verb", models.CharField(max_length=60)),

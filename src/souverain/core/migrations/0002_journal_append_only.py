@@ -10,6 +10,11 @@ SQLITE = [
     f"""CREATE TRIGGER journal_no_{action.lower()} BEFORE {action} ON core_journalentry
     BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END"""
     for action in ("UPDATE", "DELETE")
+] + [
+    # INSERT OR REPLACE removes rows without firing the trigger above.
+    """CREATE TRIGGER journal_no_replace BEFORE INSERT ON core_journalentry
+    WHEN EXISTS (SELECT 1 FROM core_journalentry WHERE seq >= NEW.seq)
+    BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
 ]
 POSTGRESQL = [
     """CREATE FUNCTION journal_append_only() RETURNS trigger LANGUAGE plpgsql AS

@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 
 from souverain.core import jobs
 from souverain.core.access import SYSTEM
+from souverain.core.format import bytes_fr
 from souverain.core.models import Job, JournalEntry
 
 PROGRAM = """
@@ -51,7 +52,22 @@ def endless(progress):
 def brief(progress):
     time.sleep(600)
 
-declared = {"jobs": [double, fail, chatter, endless, brief]}
+@jobs.job("test.greedy", "Dévorer", jobs.Resources(memory_bytes=300_000_000))
+def greedy(progress, bytes):
+    return len(bytearray(bytes))
+
+@jobs.job("test.greedy_child", "Dévorer par un autre", jobs.Resources(memory_bytes=300_000_000))
+def greedy_child(progress):
+    child = subprocess.run([sys.executable, "-c", "bytearray(10**9)"])
+    if child.returncode:
+        raise jobs.Failed("Le calcul n'a pas abouti.")
+
+@jobs.job("test.full", "Remplir")
+def full(progress):
+    with open("/dev/full", "wb", buffering=0) as disk:
+        disk.write(b"x")
+
+declared = {"jobs": [double, fail, chatter, endless, brief, greedy, greedy_child, full]}
 rooms.every = lambda attribute: iter(declared.get(attribute, ()))
 
 def until(job, executor, states):
@@ -145,6 +161,24 @@ print(json.dumps([job.state, job.error]))
     assert seen == ["failed", "Arrêté : il a dépassé 1 secondes."]
 
 
+def test_a_job_over_its_memory_fails_in_french_and_the_worker_lives(scenario) -> None:
+    seen = scenario("""
+over = jobs.submit(SYSTEM, greedy, {"bytes": 10**9})
+within = jobs.submit(SYSTEM, greedy, {"bytes": 10**7})
+child = jobs.submit(SYSTEM, greedy_child, {})
+disk = jobs.submit(SYSTEM, full, {})
+until(disk, executor, ENDED)
+jobs_ended = [until(job, executor, ENDED) for job in (over, within, child, disk)]
+print(json.dumps([[job.state, job.error or job.result] for job in jobs_ended]))
+""")
+    assert seen == [
+        ["failed", f"Arrêté : il lui fallait plus de {bytes_fr(300_000_000)} de mémoire."],
+        ["done", 10**7],
+        ["failed", "Le calcul n'a pas abouti."],
+        ["failed", "Arrêté : le disque est plein. Faites de la place, puis relancez-le."],
+    ]
+
+
 def test_a_restarted_worker_keeps_live_jobs_and_interrupts_dead_ones(scenario) -> None:
     seen = scenario("""
 job = jobs.submit(SYSTEM, endless, {})
@@ -158,9 +192,14 @@ reused = restarted.is_alive(f"{pid}:1")
 os.killpg(pid, signal.SIGKILL)
 executor.children[job.handle].wait()
 until(job, restarted, ENDED)
-print(json.dumps([kept, reused, job.state]))
+print(json.dumps([kept, reused, job.state, job.error[:48]]))
 """)
-    assert seen == ["running", False, "interrupted"]
+    assert seen == [
+        "running",
+        False,
+        "interrupted",
+        "Le travail s'est arrêté sans rendre de résultat ",
+    ]
 
 
 @jobs.job("test.sum", "Additionner")

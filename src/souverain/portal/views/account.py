@@ -46,7 +46,7 @@ def profile(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def notifications(request: HttpRequest) -> HttpResponse:
     """One's messages; a POST marks them all as read."""
-    mine = request.user.notifications  # type: ignore[union-attr]
+    mine = request.actor.user.notifications  # type: ignore[attr-defined]
     if request.method == "POST":
         mine.filter(read_at=None).update(read_at=clock.now())
         return redirect("portal:notifications")

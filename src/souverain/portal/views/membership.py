@@ -375,7 +375,7 @@ def _job(job: Job | None, awaited: bool) -> dict[str, Any] | None:
         "title": job.get_state_display(),
         "message": job.message or job.get_state_display(),
         "value": job.done / job.total if job.total else None,
-        "error": job.error.removeprefix("DepartureError: "),
+        "error": job.error,
     }
 
 

@@ -1,0 +1,88 @@
+"""What the rows of a deposit set tell of its past: moments to go back to, size over time."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from django.db.models import Exists, OuterRef, QuerySet, Sum
+from django.db.models.functions import TruncDate
+
+from souverain.core import clock
+from souverain.vault import guide
+from souverain.vault.models import DepositSet, StoredObject
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An instant at which a deposit was received, and how many snapshots lived then."""
+
+    at: datetime
+    snapshots: int
+
+    @property
+    def text(self) -> str:
+        """As a repository address takes it."""
+        return clock.rfc3339(self.at)
+
+    @property
+    def commands(self) -> str:
+        return guide.back_in_time(self.text)
+
+    @property
+    def windows_commands(self) -> str:
+        return guide.back_in_time_on_windows(self.text)
+
+
+def moments(deposit_set: DepositSet) -> list[Moment]:
+    """Every moment with a state of its own to restore, newest first. What a client deleted since
+    is there too: the state of a moment never changes."""
+    snapshots = StoredObject.objects.filter(deposit_set=deposit_set, type="snapshots")
+    lives = list(snapshots.values_list("received_at", "died_at"))
+    births = sorted(born for born, _ in lives)
+    deaths = sorted(died for _, died in lives if died is not None)
+    return [Moment(at, number - bisect_right(deaths, at)) for number, at in enumerate(births, 1)][
+        ::-1
+    ]
+
+
+Series = list[tuple[datetime, float]]
+
+
+def sizes(deposit_set: DepositSet) -> tuple[Series, Series]:
+    """(stored, live) bytes at the end of each legal day on which one of them changed. Stored
+    bytes never shrink: deleted objects stay on disk, and one that comes back takes no more."""
+    rows = StoredObject.objects.filter(deposit_set=deposit_set)
+    before = rows.filter(
+        type=OuterRef("type"), name=OuterRef("name"), received_at__lt=OuterRef("received_at")
+    )
+    stored: dict[date, int] = defaultdict(int)
+    live: dict[date, int] = defaultdict(int)
+    for day, total in _by_day(rows, "received_at"):
+        stored[day] += total
+        live[day] += total
+    for day, total in _by_day(rows.filter(Exists(before)), "received_at"):
+        stored[day] -= total
+    for day, total in _by_day(rows.exclude(died_at=None), "died_at"):
+        live[day] -= total
+    days = sorted(set(stored) | set(live))
+    return _running(days, stored), _running(days, live)
+
+
+def _by_day(rows: QuerySet[StoredObject], instant: str) -> list[tuple[date, int]]:
+    days = rows.annotate(day=TruncDate(instant, tzinfo=clock.PARIS))
+    return list(days.values_list("day").annotate(total=Sum("size")))
+
+
+def _running(days: list[date], changes: dict[date, int]) -> Series:
+    """Sums from the start of the first day, each at the end of its day, or now."""
+    if not days:
+        return []
+    total = 0
+    points: Series = [(clock.day_bounds(days[0])[0], 0)]
+    for day in days:
+        total += changes[day]
+        points.append((min(clock.day_bounds(day)[1], clock.now()), total))
+    return points

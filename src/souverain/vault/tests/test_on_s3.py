@@ -1,0 +1,88 @@
+"""The vault on a real S3: the stock restic program is the judge, also when S3 stops."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from souverain.core import s3
+from souverain.core.tests.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
+from souverain.vault.tests.conftest import Server
+from souverain.vault.tests.test_hostile import Client
+from souverain.vault.tests.test_restic import restic, same, write_tree
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("restic") is None and not os.environ.get("CI"), reason="restic is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def on_s3(seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with one commune, whose objects are on SeaweedFS."""
+    server = Server(tmp_path_factory.mktemp("home"))
+    server.environment |= {
+        "SOUVERAIN_OBJECTS_URL": seaweedfs.address("coffre"),
+        s3.ACCESS_KEY: ACCESS_KEY,
+        s3.SECRET_KEY: SECRET_KEY,
+    }
+    server.python(
+        "from django.core.management import call_command\n"
+        "call_command('migrate', verbosity=0)\n"
+        "call_command('createcachetable', verbosity=0)\n"
+        "from souverain.core.models import Organisation\n"
+        "Organisation.objects.create(kind='commune', code='21231', name='Dijon')\n"
+    )
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def test_back_up_prune_and_go_back_in_time_on_s3(on_s3: Server, tmp_path: Path) -> None:
+    repository = on_s3.device(roles="backup restore prune")
+    tree, kept = tmp_path / "mairie", tmp_path / "gardé"
+    write_tree(tree)
+    restic(repository, tmp_path, "init")
+    restic(repository, tmp_path, "backup", "mairie")
+    restic(repository, tmp_path, "check", "--read-data")
+    restic(repository, tmp_path, "restore", "latest", "--target", "rendu")
+    assert same(tree, tmp_path / "rendu" / "mairie")
+
+    shutil.copytree(tree, kept)
+    before = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    for file in (path for path in tree.rglob("*") if path.is_file()):
+        file.write_bytes(os.urandom(file.stat().st_size + 16))
+    restic(repository, tmp_path, "backup", "mairie")
+    restic(repository, tmp_path, "forget", "--keep-last", "1", "--prune")
+    past = f"{repository.removesuffix('/')}@{before}/"
+    restic(past, tmp_path, "restore", "latest", "--target", "sauvé")
+    assert same(kept, tmp_path / "sauvé" / "mairie")
+    assert not (on_s3.home / "objects").exists()
+
+
+def test_s3_that_stops_is_said_records_nothing_and_a_retry_works(
+    on_s3: Server, seaweedfs: SeaweedFS
+) -> None:
+    client = Client(on_s3.device(scope="panne"))
+    small, large = os.urandom(1000), os.urandom(3 << 20)
+    paths = {f"data/{hashlib.sha256(content).hexdigest()}": content for content in (small, large)}
+    seaweedfs.stop()
+    try:
+        for path, content in paths.items():
+            status, message = client.ask("POST", path, content)
+            assert status == 503 and "Le stockage S3" in message.decode()
+        assert b'"vault": "failing"' in client.ask("GET", "/health")[1]
+    finally:
+        seaweedfs.start()
+    assert client.ask("GET", "data/") == (200, b"[]")
+    for path, content in paths.items():
+        assert client.ask("POST", path, content)[0] == 200
+        assert client.ask("GET", path) == (200, content)
+    assert b'"vault": "ok"' in client.ask("GET", "/health")[1]
