@@ -35,6 +35,8 @@ from souverain.core.models import (
     User,
 )
 from souverain.core.roles import Role
+from souverain.portal.engine import agreement
+from souverain.portal.models import Departure
 
 DIJON, BEAUNE = "21231", "21054"
 MARKERS = {DIJON: "ZQDIJON7", BEAUNE: "ZQBEAUNE9"}
@@ -53,6 +55,8 @@ _NOT_FILLED = {
     "core.eventcursor",
     "core.egressrule",
 }
+
+_PROOF: dict[str, Any] = {"erased": [], "export": {"bytes": 1}, "journal": {"seq": 1}}
 
 # Values that make a record one that its pages show, by model.
 GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
@@ -73,6 +77,9 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
         "credential_sha256": devices.digest(f"{CREDENTIAL} {marker}"),
     },
     "core.event": lambda marker: {"name": "vault.deposit_received"},
+    "portal.agreement": lambda marker: {"text": agreement.text([]).canonical},
+    "portal.membership": lambda marker: {"tools": ["vault"]},
+    "portal.departure": lambda marker: {"proof": _PROOF | {"note": marker}},
     "vault.depositset": lambda marker: {"code": "general"},
     "vault.storedobject": lambda marker: {"type": "snapshots"},
 }
@@ -81,6 +88,8 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
 ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] = {
     ("portal:remove", "pk"): RoleAssignment,
     ("portal:invitation", "token"): lambda target: f"jeton-{target.marker}",
+    ("portal:proof", "pk"): Departure,
+    ("portal:proof_json", "pk"): Departure,
     ("vault:revoke", "pk"): Device,
 }
 

@@ -12,7 +12,13 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from souverain.core import clock, rooms
-from souverain.core.access import Actor, organisations_in_reach, permits, requires
+from souverain.core.access import (
+    Actor,
+    of_departement,
+    organisations_in_reach,
+    permits,
+    requires,
+)
 from souverain.core.models import Organisation
 from souverain.portal import services
 from souverain.portal.engine.lifecycle import State
@@ -86,8 +92,9 @@ def _standing(organisation: Organisation) -> dict[str, Any]:
 def _awaited(actor: Actor) -> list[Awaited]:
     """What an operator has to do, the most pressing first."""
     waiting = []
+    supervises = permits(actor, "core.supervise", **of_departement())
     failing = _failing_checks(int(clock.now().timestamp()) // CHECKED_EVERY_S)
-    if failing:
+    if failing and supervises:
         sentence = _many(failing, "contrôle en échec", "contrôles en échec")
         links = (("Voir la supervision", reverse("portal:supervision")),)
         waiting.append(Awaited("activity", sentence, links, "danger"))

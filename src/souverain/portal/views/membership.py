@@ -19,7 +19,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from souverain.core.access import Actor, organisations_in_reach, permits, requires
+from souverain.core.access import (
+    Actor,
+    of_departement,
+    organisations_in_reach,
+    permits,
+    requires,
+)
 from souverain.core.format import day_short
 from souverain.core.models import Job, Organisation
 from souverain.portal import leaving, services
@@ -117,13 +123,13 @@ def memberships(request: HttpRequest) -> HttpResponse:
         ],
         "joined": services.joined().count(),
         "communes": Commune.objects.count(),
-        "may_manage": permits(_actor(request), "membership.manage"),
+        "may_manage": permits(_actor(request), "membership.manage", **of_departement()),
     }
     return render(request, "portal/memberships.html", context)
 
 
 @require_GET
-@requires("membership.manage")
+@requires("membership.manage", of=of_departement)
 def members_csv(request: HttpRequest) -> HttpResponse:
     """The communes that have joined, in the columns that the import reads."""
     services.note_list_taken(_actor(request))
@@ -153,7 +159,7 @@ def members_csv(request: HttpRequest) -> HttpResponse:
 _TOOL_CELLS = {"vault": "coffre-fort", "mail": "adresse mail", "box": "boîtier"}
 
 
-@requires("membership.manage")
+@requires("membership.manage", of=of_departement)
 @require_http_methods(["GET", "POST"])
 def import_file(request: HttpRequest) -> HttpResponse:
     """Upload, look, confirm. What was read is carried by the page: nothing is kept on the way."""
@@ -460,10 +466,12 @@ def erase(request: HttpRequest, code: str) -> HttpResponse:
 @requires("membership.leave", of=commune_of)
 def download(request: HttpRequest, code: str) -> HttpResponse | StreamingHttpResponse:
     """The archive, whole or from a byte on, streamed: it may be larger than the memory."""
-    found = _departure(code)
-    archive = leaving.archive_of(found)
-    if found.exported_at is None or not archive.is_file():
-        raise Http404
+    membership = services.current(_organisation(code))
+    found = membership.departure if membership and membership.is_open else None
+    archive = leaving.archive_of(found) if found and found.exported_at else None
+    if found is None or archive is None or not archive.is_file():
+        messages.error(request, "Il n'y a pas d'export à télécharger.")
+        return redirect("portal:departure", code=code)
     size = archive.stat().st_size
     start, end, partial = _asked_range(request.headers.get("Range", ""), size)
     if request.headers.get("If-Range", _etag(found)) != _etag(found):
