@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
@@ -9,6 +11,7 @@ from souverain.core.rooms import (
     EventKind,
     Holding,
     NavigationItem,
+    Periodic,
     Permission,
     Reach,
     Room,
@@ -75,6 +78,7 @@ ROOM = Room(
         (queries.forget_commune, leaving.forget),
     ),
     jobs=(leaving.export_commune, leaving.erase_commune),
+    periodic=(Periodic("stale-exports", timedelta(hours=1), leaving.remove_stale_exports),),
     holdings=(
         Holding(
             "Contacts des communes qui rejoignent le Cloud",
