@@ -442,6 +442,11 @@ def scopes_of(user: User) -> list[Permission]:
     ]
 
 
+def live_tokens(user: User) -> QuerySet[ApiToken]:
+    """The person's tokens that still open the API, newest first."""
+    return user.api_tokens.filter(revoked_at=None, expires_at__gt=clock.now()).order_by("-pk")
+
+
 @transaction.atomic
 def create_token(
     actor: Actor, user: User, *, name: str, scopes: Sequence[str], life: timedelta
@@ -456,8 +461,7 @@ def create_token(
         raise ValidationError(f"Droits refusés : {', '.join(foreign) or 'aucun choisi'}.")
     if not timedelta() < life <= TOKEN_LIFE_MAX:
         raise ValidationError("Un jeton dure d'un jour à un an.")
-    live = user.api_tokens.filter(revoked_at=None, expires_at__gt=clock.now())
-    if live.count() >= LIVE_TOKENS_MAX:
+    if live_tokens(user).count() >= LIVE_TOKENS_MAX:
         raise ValidationError(f"Vous avez déjà {LIVE_TOKENS_MAX} jetons : révoquez-en un d'abord.")
     secret = f"souv_{secrets.token_urlsafe(32)}"
     token = ApiToken.objects.create(

@@ -24,6 +24,7 @@ ROOM = Room(
     navigation=(
         NavigationItem("Accueil", "portal:home", "house", "core.public"),
         NavigationItem("Communes", "portal:communes", "map", "core.public"),
+        NavigationItem("Personnes", "portal:people", "people", "core.people"),
         NavigationItem("Journal", "portal:journal", "journal-text", "core.journal"),
         NavigationItem("Supervision", "portal:supervision", "activity", "core.supervise"),
     ),
