@@ -23,6 +23,7 @@ from souverain.core import journal
 from souverain.core.access import ANONYMOUS, of_user
 from souverain.core.models import User
 from souverain.core.openid import people, transport
+from souverain.core.openid.provider import configured
 from souverain.core.openid.views import prepare_to_leave
 from souverain.core.roles import Role
 
@@ -114,7 +115,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         """Find the person whom the vouched identity names, or refuse."""
         signed_in = request.user if isinstance(request.user, User) else None
         try:
-            user = people.person_of(settings.OPENID, sociallogin.identity, signed_in)
+            user = people.person_of(configured(), sociallogin.identity, signed_in)
         except people.Refused as refusal:
             actor = of_user(refusal.user) if refusal.user else ANONYMOUS
             journal.refuse(actor, "session.refused", reason=f"openid: {refusal.reason}")

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
@@ -374,6 +375,22 @@ def reactivate(actor: Actor, user: User) -> None:
     user.is_active = True
     user.save(update_fields=["is_active"])
     journal.append(actor, "user.reactivated", object=f"user:{user.pk}")
+
+
+@transaction.atomic
+def reset_second_factor(actor: Actor, user: User) -> None:
+    """For somebody who lost phone and codes: take the second factors away, end the sessions, and
+    tell the person, who may not have asked."""
+    _require_person(actor)
+    Authenticator.objects.filter(user=user).delete()
+    User.objects.filter(pk=user.pk).update(session_generation=F("session_generation") + 1)
+    notifications.notify(
+        [user],
+        "Votre double vérification a été retirée",
+        "Un opérateur du département l'a retirée. Si vous ne l'avez pas demandé, prévenez-le tout "
+        "de suite. Sinon, ajoutez de nouveau un téléphone ou une clé depuis « Mon profil ».",
+    )
+    journal.append(actor, "user.second_factor_reset", object=f"user:{user.pk}")
 
 
 def _group_name(name: str) -> str:

@@ -22,6 +22,11 @@ urlpatterns = [
     path("administration/personnes/", people.people, name="people"),
     path("administration/personnes/<int:pk>/", people.person, name="person"),
     path("administration/personnes/<int:pk>/desactiver/", people.close, name="close_account"),
+    path(
+        "administration/personnes/<int:pk>/second-facteur/",
+        people.reset_factor,
+        name="reset_factor",
+    ),
     path("administration/personnes/<int:pk>/reactiver/", people.reopen, name="reopen_account"),
     path("administration/groupes/<int:pk>/", members.group, name="group"),
     path("administration/groupes/<int:pk>/renommer/", members.rename, name="rename_group"),

@@ -9,11 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP
 from django.contrib.sessions.models import Session
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.test import Client
 
 from souverain.core import access, clock, notifications, services
+from souverain.core.api import authenticated
 from souverain.core.models import (
     ApiToken,
     Group,
@@ -27,7 +30,7 @@ from souverain.core.roles import Role
 from souverain.core.tests import conftest
 from souverain.core.tests.conftest import Cast
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 cast = conftest.cast
 PASSWORD = "un mot de passe long"
 TOKEN = re.compile(r"/invitation/([\w-]{43})/")
@@ -297,6 +300,13 @@ def test_a_page_posted_from_another_site_does_nothing(cast: Cast) -> None:
     assert invite(client, "21231").status_code == 403 and not Invitation.objects.exists()
 
 
+def test_the_api_refuses_a_forged_write_on_somebodys_session(cast: Cast, rf: Any) -> None:
+    request = rf.post("/api/ailleurs")
+    request.actor = access.of_user(cast.people[Role.OPERATOR])
+    with pytest.raises(PermissionDenied, match="CSRF"):
+        authenticated(request)
+
+
 def test_no_more_than_a_bounded_number_of_invitations_wait(admin: Client, monkeypatch: Any) -> None:
     monkeypatch.setattr(services, "OPEN_INVITATIONS_MAX", 2)
     for number in range(2):
@@ -393,6 +403,19 @@ def test_an_operator_finds_people_and_closes_an_account_at_once(
     fresh.post("/compte/login/", {"login": victim.email, "password": PASSWORD})
     assert "_auth_user_id" in fresh.session
     assert JournalEntry.objects.filter(verb="user.deactivated", object=f"user:{victim.pk}").exists()
+
+
+def test_an_operator_helps_somebody_who_lost_the_phone(operator: Client, cast: Cast) -> None:
+    lost = cast.people[Role.COMMUNE_ADMIN]
+    TOTP.activate(lost, "JBSWY3DPEHPK3PXP")
+    theirs = signed_in(lost)
+    page = operator.get(f"/administration/personnes/{lost.pk}/").content.decode()
+    assert "téléphone" in page and "JBSWY3DPEHPK3PXP" not in page
+    operator.post(f"/administration/personnes/{lost.pk}/second-facteur/")
+    assert not Authenticator.objects.filter(user=lost).exists()
+    assert theirs.get("/profil/").status_code == 302
+    assert notifications.unread_count(lost) == 1
+    assert JournalEntry.objects.filter(verb="user.second_factor_reset").exists()
 
 
 def test_neither_oneself_nor_the_last_operator_is_closed(operator: Client, cast: Cast) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -17,7 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 from souverain.core.access import requires
 from souverain.core.format import datetime_fr
 from souverain.core.models import Organisation, User
-from souverain.core.services import deactivate, reactivate
+from souverain.core.services import deactivate, reactivate, reset_second_factor
 
 PAGE = 50
 
@@ -80,7 +81,14 @@ def person(request: HttpRequest, pk: int) -> HttpResponse:
     """One person: roles, last sign-in, and closing the account."""
     found = get_object_or_404(User, pk=pk)
     tokens = found.api_tokens.filter(revoked_at=None).count()
-    context = {"person": found, "tokens": tokens, "is_self": found == request.user}
+    context = {
+        "person": found,
+        "tokens": tokens,
+        "factors": Authenticator.objects.filter(user=found).exclude(
+            type=Authenticator.Type.RECOVERY_CODES
+        ),
+        "is_self": found == request.user,
+    }
     return render(request, "portal/person.html", context)
 
 
@@ -94,6 +102,16 @@ def close(request: HttpRequest, pk: int) -> HttpResponse:
         messages.success(request, f"Le compte de {found} est désactivé.")
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
+    return redirect("portal:person", pk=pk)
+
+
+@require_POST
+@requires("core.people", of=everybody)
+def reset_factor(request: HttpRequest, pk: int) -> HttpResponse:
+    """Take somebody's second factors away."""
+    found = get_object_or_404(User, pk=pk)
+    reset_second_factor(request.actor, found)  # type: ignore[attr-defined]
+    messages.success(request, f"La double vérification de {found} est retirée.")
     return redirect("portal:person", pk=pk)
 
 
