@@ -129,6 +129,9 @@ def test_a_newcomer_becomes_operator_and_invites_a_secretary(
         "/supervision/",
         "/travaux/",
         "/profil/",
+        "/profil/jetons/",
+        "/administration/personnes/",
+        "/administration/21231/membres/",
         "/notifications/",
         "/documentation-technique/",
         "/mentions-legales/",
@@ -147,7 +150,7 @@ def test_a_newcomer_becomes_operator_and_invites_a_secretary(
                 page.screenshot(path=f"{folder}/{name}-{width}.png")
 
     page.set_viewport_size({"width": 1280, "height": 900})
-    page.goto(f"{cloud.url}/communes/21231/")
+    page.goto(f"{cloud.url}/administration/21231/membres/")
     page.get_by_label("Adresse électronique").fill("secretaire@dijon.example")
     page.get_by_role("button", name="Inviter").click()
     link = page.locator("#lien").text_content() or ""

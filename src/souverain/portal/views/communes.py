@@ -11,7 +11,6 @@ from django.views.decorators.http import require_GET
 
 from souverain.core import queries
 from souverain.core.access import organisations_in_reach, permits, requires
-from souverain.portal.forms import InvitationForm
 from souverain.territory.models import Commune
 
 
@@ -56,8 +55,7 @@ def commune(request: HttpRequest, code: str) -> HttpResponse:
     context = {
         "commune": found,
         "cards": queries.commune_card.ask_all(code),
-        "members": found.organisation.role_assignments.select_related("user"),
+        "members": found.organisation.role_assignments.filter(group=None).select_related("user"),
         "may_manage": permits(actor, "core.members", organisation=found.organisation),
-        "form": InvitationForm(),
     }
     return render(request, "portal/commune.html", context)
