@@ -20,6 +20,7 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("invitation/<str:token>/", account.invitation, name="invitation"),
     path("communes/", communes.communes, name="communes"),
+    path("communes/carte.geojson", communes.communes_map, name="communes_map"),
     path("communes/<str:code>/", communes.commune, name="commune"),
     path("adhesions/", membership.memberships, name="memberships"),
     path("adhesions/communes.csv", membership.members_csv, name="members_csv"),

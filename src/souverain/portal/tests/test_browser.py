@@ -26,6 +26,7 @@ PASSWORD = "vignes-et-climats-2026"
 class Cloud(NamedTuple):
     url: str
     sign_in_link: str
+    environment: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         server = subprocess.Popen([*command, "serve"], env=environment, stdout=log, stderr=log)
     try:
         wait_for_health(f"http://localhost:{port}/health", server, home / "serve.log")
-        yield Cloud(f"http://localhost:{port}", link)
+        yield Cloud(f"http://localhost:{port}", link, environment)
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
