@@ -160,12 +160,17 @@ def test_mail_of_the_libraries_goes_through_the_outbox(db, settings) -> None:
     ]
 
 
-def test_without_a_server_messages_wait(person, settings) -> None:
+def test_without_a_server_messages_wait_a_day(person, settings) -> None:
     settings.SMTP_URL = ""
     notifications.notify([person], "Bonjour")
     assert notifications.send_pending() == 0
     message = Message.objects.get()
     assert (message.attempts, message.given_up_at) == (0, None)
+    with clock.frozen(clock.now() + notifications.GIVE_UP_AFTER):
+        assert notifications.send_pending() == 0
+    message.refresh_from_db()
+    assert message.given_up_at is not None
+    assert message.body == "", "a link in it must not stay readable"
 
 
 def test_a_server_that_comes_back_gets_the_message(person, port) -> None:
