@@ -12,6 +12,9 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
+
+from django.db import DatabaseError
 
 from souverain.core import clock
 from souverain.core.models import Device, Organisation, User
@@ -96,5 +99,7 @@ def live(device_id: str, credential_sha256: str) -> Device | None:
 def _note_seen(device: Device) -> None:
     now = clock.now()
     if device.last_seen_at is None or (now - device.last_seen_at).total_seconds() > _SEEN_EVERY_S:
-        Device.objects.filter(pk=device.pk).update(last_seen_at=now)
+        # A full disk must not keep a device from reading back what it deposited.
+        with suppress(DatabaseError):
+            Device.objects.filter(pk=device.pk).update(last_seen_at=now)
         device.last_seen_at = now

@@ -62,7 +62,8 @@ ROOM = Room(
     navigation=(
         NavigationItem("Accueil", "portal:home", "house", "core.public"),
         NavigationItem("Communes", "portal:communes", "map", "core.public"),
-        NavigationItem("Adhésions", "portal:memberships", "people", "membership.manage"),
+        NavigationItem("Adhésions", "portal:memberships", "building-check", "membership.manage"),
+        NavigationItem("Personnes", "portal:people", "people", "core.people"),
         NavigationItem("Journal", "portal:journal", "journal-text", "core.journal"),
         NavigationItem("Travaux", "portal:jobs", "hourglass-split", "core.jobs"),
         NavigationItem("Supervision", "portal:supervision", "activity", "core.supervise"),

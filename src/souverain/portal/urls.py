@@ -11,6 +11,7 @@ from souverain.portal.views import (
     members,
     membership,
     notices,
+    people,
     supervision,
 )
 
@@ -19,9 +20,8 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("invitation/<str:token>/", account.invitation, name="invitation"),
     path("communes/", communes.communes, name="communes"),
+    path("communes/carte.geojson", communes.communes_map, name="communes_map"),
     path("communes/<str:code>/", communes.commune, name="commune"),
-    path("communes/<str:code>/membres/inviter/", members.invite_member, name="invite"),
-    path("communes/<str:code>/membres/<int:pk>/retirer/", members.remove_member, name="remove"),
     path("adhesions/", membership.memberships, name="memberships"),
     path("adhesions/communes.csv", membership.members_csv, name="members_csv"),
     path("adhesions/importer/", membership.import_file, name="import_members"),
@@ -42,7 +42,28 @@ urlpatterns = [
     path(
         "communes/<str:code>/depart/<int:pk>/preuve.json", membership.proof_json, name="proof_json"
     ),
+    path("administration/personnes/", people.people, name="people"),
+    path("administration/personnes/<int:pk>/", people.person, name="person"),
+    path("administration/personnes/<int:pk>/desactiver/", people.close, name="close_account"),
+    path(
+        "administration/personnes/<int:pk>/second-facteur/",
+        people.reset_factor,
+        name="reset_factor",
+    ),
+    path("administration/personnes/<int:pk>/reactiver/", people.reopen, name="reopen_account"),
+    path("administration/groupes/<int:pk>/", members.group, name="group"),
+    path("administration/groupes/<int:pk>/renommer/", members.rename, name="rename_group"),
+    path("administration/<str:code>/membres/", members.members, name="members"),
+    path("administration/<str:code>/membres/inviter/", members.invite_member, name="invite"),
+    path(
+        "administration/<str:code>/membres/<int:pk>/retirer/", members.remove_member, name="remove"
+    ),
+    path("administration/<str:code>/invitations/<int:pk>/renvoyer/", members.resend, name="resend"),
+    path("administration/<str:code>/invitations/<int:pk>/annuler/", members.revoke, name="revoke"),
+    path("administration/<str:code>/groupes/", members.add_group, name="add_group"),
     path("journal/", journal.journal_page, name="journal"),
+    path("journal/export/", journal.export, name="journal_export"),
+    path("journal/<int:seq>/", journal.journal_entry, name="journal_entry"),
     path("supervision/", supervision.supervision, name="supervision"),
     path("supervision/verifier/", supervision.verify_journal, name="verify_journal"),
     path("travaux/", jobs.job_list, name="jobs"),
@@ -50,6 +71,8 @@ urlpatterns = [
     path("travaux/<uuid:pk>/suivi/", jobs.job_events, name="job_events"),
     path("travaux/<uuid:pk>/arreter/", jobs.cancel_job, name="cancel_job"),
     path("profil/", account.profile, name="profile"),
+    path("profil/jetons/", account.tokens, name="tokens"),
+    path("profil/jetons/<int:pk>/revoquer/", account.forget_token, name="forget_token"),
     path("notifications/", account.notifications, name="notifications"),
     path("documentation-technique/", notices.api_docs, name="api_docs"),
     path("mentions-legales/", notices.legal, name="legal"),

@@ -27,6 +27,8 @@ class System:
 
     code: str
     title: str
+    name: str
+    """As one says it after a step."""
     steps: tuple[Step, ...]
 
 
@@ -39,6 +41,7 @@ _CHECK = "La première fois, « init » prépare le dépôt ; ensuite seul « ba
 DEBIAN = System(
     "debian",
     "Debian ou Ubuntu",
+    "sur Debian ou Ubuntu",
     (
         Step(
             "Préparer un dossier",
@@ -67,6 +70,7 @@ DEBIAN = System(
 WINDOWS = System(
     "windows",
     "Windows (PowerShell)",
+    "sur Windows",
     (
         Step(
             "Préparer un dossier",
@@ -102,6 +106,7 @@ WINDOWS = System(
 NAS = System(
     "nas",
     "Serveur de fichiers (NAS)",
+    "sur un NAS",
     (
         Step(
             "Préparer un dossier",

@@ -77,11 +77,10 @@ def _by_day(rows: QuerySet[StoredObject], instant: str) -> list[tuple[date, int]
 
 
 def _running(days: list[date], changes: dict[date, int]) -> Series:
-    """Sums from the start of the first day, each at the end of its day, or now."""
-    if not days:
-        return []
+    """Sums since the start of the first day, each at the end of its day, or now."""
     total = 0
-    points: Series = [(clock.day_bounds(days[0])[0], 0)]
+    # A single day is one value, not a slope.
+    points: Series = [(clock.day_bounds(days[0])[0], 0)] if len(days) > 1 else []
     for day in days:
         total += changes[day]
         points.append((min(clock.day_bounds(day)[1], clock.now()), total))

@@ -37,7 +37,7 @@ from souverain.vault.services import ConfigExists, QuotaExceeded
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_MINE = re.compile(r"/vault/[0-9][0-9AB][0-9]{3}/")
+_MINE = re.compile(r"/vault/[^a-z]")
 _ROUTE = re.compile(
     r"/vault/(?P<code>[0-9][0-9AB][0-9]{3})/(?P<set>[a-z0-9][a-z0-9-]{0,39})"
     r"(?:@(?P<time>[0-9A-Za-z:.+-]{1,40}))?/(?:(?P<kind>[A-Za-z]{1,20})(?P<slash>/(?P<name>.*))?)?",
@@ -175,7 +175,9 @@ async def _while_live(device: Device, work: Coroutine[Any, Any, None]) -> None:
     try:
         while not (await asyncio.wait([task], timeout=_RECHECK_S))[0]:
             if await _thread(devices.live, device.pk, device.credential_sha256) is None:
-                raise Refused(401, "Appareil révoqué.")
+                refusal = Refused(401, "Appareil révoqué.", "revoked")
+                await _thread(_journal_refusal, device, refusal)
+                raise refusal
         task.result()
     finally:
         if not task.done():

@@ -286,13 +286,14 @@ def record_object(
     Raises objects.WrongContent, ConfigExists, QuotaExceeded; nothing is recorded then.
     """
     actor = access.of_device(device)
+    placed = False
     if kind == "config":
         incoming.seal()
     else:
         # The slow part comes before the lock: the bytes prove the name, so whoever wins is right.
         if incoming.sha256 != name:
             raise objects.WrongContent(name)
-        _place(deposit_set, kind, name, incoming, actor)
+        placed = _place(deposit_set, kind, name, incoming, actor)
     with transaction.atomic():
         serialise_writers()
         lives = list(_lives(deposit_set, kind, name))
@@ -306,17 +307,18 @@ def record_object(
             try:
                 require_room(deposit_set, kind, name, incoming.size)
             except QuotaExceeded:
-                if kind != "config":
+                if placed:
                     store().remove(key)
                 raise
         if kind == "config" or store().size(key) != incoming.size:
-            # A config has no proof but the lock; another file was taken back, over the quota.
+            # A config has no proof but the lock; another file was taken back by the client that
+            # placed it, over the quota: ours is still under its temporary name.
             _place(deposit_set, kind, name, incoming, actor)
         return _give_birth(deposit_set, kind, name, incoming.size, device, known=bool(lives))
 
 
-def _place(deposit_set: DepositSet, kind: str, name: str, incoming: Incoming, actor: Actor) -> None:
-    """Give the content its name on disk. A file left by a crash before its row was committed, or
+def _place(deposit_set: DepositSet, kind: str, name: str, incoming: Incoming, actor: Actor) -> bool:
+    """Give the content its name on disk; False when a file had it. A file left by a crash before its row was committed, or
     damaged since, is replaced by the verified content: no row vouched for other bytes."""
     key = object_key(deposit_set, kind, name)
     sha256 = incoming.sha256
@@ -324,7 +326,7 @@ def _place(deposit_set: DepositSet, kind: str, name: str, incoming: Incoming, ac
         incoming.commit(key)
     except AlreadyThere:
         if store().sha256(key) == sha256:
-            return
+            return False
         incoming.mend(key, sha256)
         journal.append(
             actor,
@@ -332,6 +334,8 @@ def _place(deposit_set: DepositSet, kind: str, name: str, incoming: Incoming, ac
             organisation=deposit_set.organisation.code,
             object=f"{deposit_set.code}/{kind}/{name}",
         )
+        return False
+    return True
 
 
 def _give_birth(

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import base64
-import hashlib
+import contextlib
 import http.client
 import os
+import select
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import pytest
 
-from souverain.vault.tests.conftest import Server
+from souverain.vault.tests.conftest import Client, Server, named
 
-
-class Client:
-    """Plain HTTP with the credential of one repository address."""
-
-    def __init__(self, repository: str) -> None:
-        parts = urlsplit(repository.removeprefix("rest:"))
-        assert parts.hostname and parts.port
-        self.port, self.path = parts.port, parts.path
-        secret = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
-        self.id, self.headers = parts.username, {"Authorization": f"Basic {secret}"}
-
-    def ask(
-        self, method: str, path: str, body: bytes | None = None, **headers: str
-    ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        target = path if path.startswith("/") else self.path + path
-        connection.request(method, target, body, {**self.headers, **headers})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-
-
-def named(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+pytestmark = pytest.mark.db_both
 
 
 @pytest.fixture(scope="module")
@@ -92,18 +70,200 @@ def test_nothing_is_erased_or_written_in_the_past(client: Client) -> None:
 def test_oversize_and_truncated_leave_nothing(server: Server, client: Client) -> None:
     name = named(b"cle")
     assert client.ask("POST", f"keys/{name}", bytes((1 << 20) + 1))[0] == 413
-    with socket.create_connection(("127.0.0.1", client.port)) as raw:
-        head = (
-            f"POST {client.path}data/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000"
-        )
-        raw.sendall(f"{head}\r\nAuthorization: {client.headers['Authorization']}\r\n\r\n".encode())
-        raw.sendall(b"x" * 1000)
+    client.raw(f"POST {client.path}data/{name} HTTP/1.1\r\nContent-Length: 900000").sendall(
+        b"x" * 1000
+    )
+    with client.raw(f"POST {client.path}data/{name} HTTP/1.1\r\nTransfer-Encoding: chunked") as cut:
+        cut.sendall(b"3e8\r\n" + b"x" * 500)
     temporary = server.home / "objects" / ".tmp"
     deadline = time.monotonic() + 10
     while any(temporary.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(temporary.iterdir())
     assert client.ask("GET", f"data/{name}")[0] == 404
+
+
+def test_a_config_comes_whole_or_not_at_all(server: Server) -> None:
+    """Its name proves nothing: a chunked or empty one is refused, so that no half is kept."""
+    fresh = Client(server.device(scope="demi-config"))
+    head = f"POST {fresh.path}config HTTP/1.1\r\nTransfer-Encoding: chunked"
+    with fresh.raw(head) as connection:
+        connection.sendall(b"5\r\nmoiti")
+        assert connection.recv(100).startswith(b"HTTP/1.1 411")
+    assert fresh.ask("POST", "config", b"")[0] == 411
+    assert fresh.ask("HEAD", "config")[0] == 404
+    assert fresh.ask("POST", "config", b"un config")[0] == 200
+    assert fresh.ask("GET", "config") == (200, b"un config")
+
+
+def test_chunked_bodies_and_100_continue_are_taken(client: Client) -> None:
+    content = os.urandom(70_000)
+    head = f"POST {client.path}data/{named(content)} HTTP/1.1\r\nTransfer-Encoding: chunked"
+    with client.raw(head) as connection:
+        for start in range(0, len(content), 9000):
+            piece = content[start : start + 9000]
+            connection.sendall(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        connection.sendall(b"0\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    assert client.ask("GET", f"data/{named(content)}") == (200, content)
+    waits = f"Content-Length: {len(content)}\r\nExpect: 100-continue"
+    with client.raw(f"POST {client.path}data/{named(b'a')} HTTP/1.1\r\n{waits}") as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")
+    with client.raw(f"POST /vault/21054/general/config HTTP/1.1\r\n{waits}") as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 403")
+
+
+def test_head_says_the_size_and_knows_no_range(client: Client) -> None:
+    content = os.urandom(1000)
+    assert client.put(content) == 200
+    for asked in ({}, {"Range": "bytes=1-2"}):
+        answer = client.answer("HEAD", f"data/{named(content)}", **asked)
+        assert (answer.status, answer.headers["Content-Length"]) == (200, "1000")
+        assert "Content-Range" not in answer.headers
+    assert client.ask("HEAD", f"data/{named(b'absent')}") == (404, b"")
+
+
+def test_creating_is_said_as_restic_says_it(client: Client) -> None:
+    assert client.ask("POST", "?create=true")[0] == 200
+    assert client.ask("POST", "")[0] == client.ask("POST", "?create=false")[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("written", "status"),
+    [
+        ("2026-11-23T18:00:00Z", 200),
+        ("2026-11-23T18:00:00.123456Z", 200),
+        ("2026-11-23T19:00:00+01:00", 200),
+        ("2026-11-23T19:00:00%2B01:00", 200),
+        ("2026-11-23T18%3A00%3A00Z", 200),
+        ("2026-11-23T18:00:00", 400),
+        ("2026-11-23", 400),
+        ("0001-01-01T00:00:00+23:59", 400),
+        ("2026-02-30T00:00:00Z", 400),
+        ("", 400),
+        ("%C3%A9", 400),
+        ("2026-11-23T18:00:00Z@2026-11-23T18:00:00Z", 400),
+    ],
+)
+def test_a_moment_is_an_instant_with_its_offset(client: Client, written: str, status: int) -> None:
+    path = f"{client.path.rstrip('/')}@{written}/data/"
+    assert client.ask("GET", path)[0] == status
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/vault//21231/hostile/config",
+        "/vault/21231//hostile/config",
+        "/vault/21054%2Fgeneral/config",
+        "/vault/21231/hostile/../../21054/general/config",
+        "/vault/21231/hostile/%2e%2e/%2e%2e/21054/general/config",
+        "/vault/21054/general/config",
+        "/vault/21054/general@2026-11-23T18:00:00Z/config",
+        "/vault/" + quote("２１０５４") + "/general/config",
+        "/vault/21231/hostile%00/config",
+    ],
+)
+def test_no_spelling_reaches_another_repository(server: Server, client: Client, path: str) -> None:
+    other = Client(server.device(code="21054"))
+    other.ask("POST", "config", b"la config de Beaune")
+    status, content = client.ask("GET", path)
+    assert status in (400, 403, 404) and b"Beaune" not in content
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Basic",
+        "Basic !!!",
+        "Bearer x",
+        "Basic AAAA",
+        "Basic OnNlY3JldA==",
+        "Basic " + "A" * 20_000,
+    ],
+)
+def test_odd_credentials_are_refused(client: Client, authorization: str) -> None:
+    assert client.ask("GET", "config", None, Authorization=authorization)[0] == 401
+    nul = base64.b64encode(b"\0" * 16 + b":secret").decode()
+    assert client.ask("GET", "config", None, Authorization=f"Basic {nul}")[0] == 401
+
+
+def test_a_very_long_header_is_refused_and_the_server_goes_on(client: Client) -> None:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=30) as connection:
+        connection.sendall(f"GET {client.path}config HTTP/1.1\r\nHost: x\r\nX: ".encode())
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                connection.sendall(b"y" * (1 << 20))
+    assert client.ask("GET", "data/")[0] == 200
+
+
+def test_guesses_are_told_once_and_do_not_hold_up_the_others(
+    server: Server, client: Client
+) -> None:
+    guess = Client(f"rest:http://{'0' * 16}:faux@localhost:{server.port}{client.path}")
+    with ThreadPoolExecutor(8) as pool:
+        statuses = set(pool.map(lambda _: guess.ask("GET", "config")[0], range(300)))
+    assert statuses <= {401, 429}
+    assert client.put(os.urandom(1000)) == 200
+    assert server.refusals().count("credential") <= 3
+
+
+def test_a_stalled_upload_is_cut_by_a_revocation(server: Server) -> None:
+    victim = Client(server.device(scope="coupe"))
+    head = f"POST {victim.path}data/{'0' * 64} HTTP/1.1\r\nContent-Length: 900000"
+    with victim.raw(head) as connection:
+        connection.sendall(b"x" * 1000)
+        assert not select.select([connection], [], [], 0.7)[0]
+        revoked_at = revoke(server, victim)
+        assert connection.recv(100).startswith(b"HTTP/1.1 401")
+        assert time.time() - revoked_at <= 1
+    assert "revoked" in server.refusals()
+
+
+def test_a_stalled_download_is_cut_by_a_revocation(server: Server) -> None:
+    victim = Client(server.device(scope="volee"))
+    content = os.urandom(100 << 20)
+    assert victim.put(content) == 200
+    answer = victim.answer("GET", f"data/{named(content)}")
+    received = len(answer.read(1 << 20))
+    revoked_at = revoke(server, victim)
+    # The must itself: a second after the revocation, nothing more is handed over.
+    time.sleep(max(0, revoked_at + 1 - time.time()))
+    with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+        while piece := answer.read(1 << 20):
+            received += len(piece)
+    assert received < len(content) // 2
+
+
+def revoke(server: Server, victim: Client) -> float:
+    """Revoke a device; returns when it was committed (seconds since 1970)."""
+    return float(
+        server.python(
+            "import time\nfrom souverain.core import access\n"
+            "from souverain.core.models import Device\nfrom souverain.vault import services\n"
+            f"services.revoke_device(access.SYSTEM, Device.objects.get(pk={victim.id!r}))\n"
+            "print(time.time())"
+        )
+    )
+
+
+def test_each_refusal_is_in_the_journal_with_its_reason(server: Server) -> None:
+    one = Client(server.device(scope="motifs", roles="backup"))
+    before = len(server.refusals())
+    assert one.ask("POST", f"data/{'0' * 64}", b"x")[0] == 400
+    assert one.ask("POST", "data/nom", b"x")[0] == 400
+    assert one.ask("POST", f"autre/{'0' * 64}", b"x")[0] == 404
+    assert one.ask("POST", f"keys/{'0' * 64}", bytes((1 << 20) + 1))[0] == 413
+    assert one.ask("GET", "/vault/21054/general/config")[0] == 403
+    assert one.ask("PATCH", "config")[0] == 405
+    assert one.ask("DELETE", "config")[0] == 403
+    assert one.ask("DELETE", f"data/{'0' * 64}")[0] == 403
+    reasons = server.refusals()[before:]
+    assert sorted(reasons) == sorted(
+        ["hash", "name", "type", "size", "foreign", "method", "delete", "role"]
+    )
+    assert server.journal_is_whole()
 
 
 def test_unknown_and_revoked_devices_are_refused_within_a_second(server: Server) -> None:
@@ -158,33 +318,3 @@ def test_a_full_quota_is_said_clearly(server: Server) -> None:
     status, message = poor.ask("POST", f"data/{named(bytes(2000))}", bytes(2000))
     assert status == 507 and "plein" in message.decode()
     assert poor.ask("POST", f"data/{named(bytes(900))}", bytes(900))[0] == 200
-
-
-def test_what_was_acknowledged_survives_kill(server: Server) -> None:
-    sender = Client(server.device(scope="coupure"))
-    acknowledged: list[bytes] = []
-    for _ in range(3):
-        reached = threading.Event()
-
-        def send(reached: threading.Event = reached) -> None:
-            while True:
-                content = os.urandom(200_000)
-                try:
-                    if sender.ask("POST", f"data/{named(content)}", content)[0] == 200:
-                        acknowledged.append(content)
-                        reached.set()
-                except OSError:
-                    return
-                except http.client.HTTPException:
-                    return
-
-        threads = [threading.Thread(target=send) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        assert reached.wait(20)
-        server.kill()
-        for thread in threads:
-            thread.join()
-        server.start()
-    for content in acknowledged:
-        assert sender.ask("GET", f"data/{named(content)}") == (200, content)

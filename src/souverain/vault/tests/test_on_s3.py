@@ -13,13 +13,7 @@ import pytest
 
 from souverain.core import s3
 from souverain.core.tests.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
-from souverain.vault.tests.conftest import Server
-from souverain.vault.tests.test_hostile import Client
-from souverain.vault.tests.test_restic import restic, same, write_tree
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("restic") is None and not os.environ.get("CI"), reason="restic is not installed"
-)
+from souverain.vault.tests.conftest import Client, Server, restic, same
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +39,9 @@ def on_s3(seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Ite
         server.kill()
 
 
-def test_back_up_prune_and_go_back_in_time_on_s3(on_s3: Server, tmp_path: Path) -> None:
+def test_back_up_prune_and_go_back_in_time_on_s3(on_s3: Server, tree: Path, tmp_path: Path) -> None:
     repository = on_s3.device(roles="backup restore prune")
-    tree, kept = tmp_path / "mairie", tmp_path / "gardé"
-    write_tree(tree)
+    kept = tmp_path / "gardé"
     restic(repository, tmp_path, "init")
     restic(repository, tmp_path, "backup", "mairie")
     restic(repository, tmp_path, "check", "--read-data")

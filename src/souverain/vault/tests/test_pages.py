@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import orjson
 import pytest
+from click.testing import CliRunner
 from django.test import Client
 
-from souverain.core import access
-from souverain.core.models import Device, Organisation, RoleAssignment, User
-from souverain.vault import services
+from souverain.core import access, clock, journal
+from souverain.core.models import Device, JournalEntry, Organisation, RoleAssignment, User
+from souverain.vault import server, services, views
+from souverain.vault.card import commune_card
+from souverain.vault.cli import cli
+from souverain.vault.models import DepositSet, Session
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 
 
 def test_an_admin_sees_and_revokes_her_own_devices_only() -> None:
@@ -43,3 +54,164 @@ def test_the_operator_sees_every_vault() -> None:
     client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
     page = client.get("/vault/")
     assert page.status_code == 200 and "/vault/communes/21231/" in page.content.decode()
+
+
+@pytest.fixture
+def signed_in() -> Callable[[str, str], Client]:
+    """A client for a person with a role on an organisation."""
+
+    def sign_in(role: str, code: str) -> Client:
+        organisation = Organisation.objects.get(code=code)
+        user = User.objects.create_user(f"{role}@{code}.invalid")
+        RoleAssignment.objects.create(user=user, role=role, organisation=organisation)
+        client = Client()
+        client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def places() -> dict[str, Organisation]:
+    made = (
+        ("commune", "21231", "Dijon"),
+        ("commune", "21054", "Beaune"),
+        ("departement", "21", "21"),
+    )
+    return {
+        code: Organisation.objects.create(kind=kind, code=code, name=name)
+        for kind, code, name in made
+    }
+
+
+SignIn = Callable[[str, str], Client]
+NEW_SET = {"title": "Registres", "code": "etat-civil", "kind": "civil-status"}
+
+
+def test_a_set_is_declared_and_a_device_chooses_it(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin, member = signed_in("commune-admin", "21231"), signed_in("commune-member", "21231")
+    page = "/vault/communes/21231/depots/ajouter/"
+    assert admin.get(page).status_code == 200
+    assert member.get(page).status_code == member.post(page, NEW_SET).status_code == 403
+    assert admin.post(page, {**NEW_SET, "fresh_within_hours": 30}).status_code == 422
+    assert admin.post(page, {**NEW_SET, "code": "État"}).status_code == 422
+    assert admin.post(page, NEW_SET).status_code == 302
+    again = admin.post(page, NEW_SET)
+    assert again.status_code == 422 and "existe déjà" in again.content.decode()
+    made = DepositSet.objects.get()
+    assert (made.fresh_within_hours, made.retention_class) == (24, "forever")
+    add = "/vault/communes/21231/appareils/ajouter/"
+    answer = admin.post(add, {"name": "poste", "deposit_set": "etat-civil", "roles": ["backup"]})
+    assert answer.status_code == 200 and answer["Cache-Control"] == "no-store"
+    assert "/vault/21231/etat-civil/" in answer.content.decode()
+    wrong = admin.post(add, {"name": "", "deposit_set": "inconnu", "roles": []})
+    assert wrong.status_code == 422 and Device.objects.count() == 1
+    assert JournalEntry.objects.filter(verb="vault.set_created").count() == 1
+
+
+def test_the_quota_is_the_operator_s_alone(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    page = "/vault/communes/21231/place/"
+    admin, operator = signed_in("commune-admin", "21231"), signed_in("operator", "21")
+    assert admin.post(page, {"gigabytes": 900}).status_code == 403
+    assert "Changer la place" not in admin.get("/vault/communes/21231/").content.decode()
+    assert operator.post(page, {"gigabytes": 900}).status_code == 302
+    assert services.quota_bytes(places["21231"]) == 900 * 10**9
+    assert operator.post(page, {"gigabytes": "beaucoup"}).status_code == 302
+    assert services.quota_bytes(places["21231"]) == 900 * 10**9
+
+
+def test_each_state_is_said_on_the_page_the_card_and_the_overview(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin, operator = signed_in("commune-admin", "21231"), signed_in("operator", "21")
+    made = services.create_set(access.SYSTEM, places["21231"])
+
+    def pages() -> tuple[str, str, str]:
+        own = admin.get("/vault/communes/21231/").content.decode()
+        everything = operator.get("/vault/").content.decode()
+        return own, commune_card("21231").state, everything
+
+    own, card, everything = pages()
+    assert "Aucune sauvegarde n&#x27;est encore arrivée." in own and card == "neutral"
+    assert "Jamais sauvegardé" in everything
+    made.last_deposit_at = clock.now() - timedelta(hours=6, minutes=12)
+    made.save()
+    own, card, everything = pages()
+    assert "Votre commune est sauvegardée depuis" in own and card == "ok"
+    made.last_deposit_at = clock.now() - timedelta(hours=27)
+    made.save()
+    own, card, everything = pages()
+    assert "est en retard" in own and card == "danger"
+    assert "1 commune en retard" in everything
+    # An operator looks at a commune that is not hers.
+    assert "Votre commune" not in operator.get("/vault/communes/21231/").content.decode()
+
+
+def test_refusals_of_the_day_are_shown_in_words(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    operator = signed_in("operator", "21")
+    with clock.frozen(clock.now() - timedelta(hours=25)):
+        journal.refuse(access.SYSTEM, "vault.refused", organisation="21054", reason="quota")
+    journal.refuse(access.SYSTEM, "vault.refused", organisation="21231", reason="hash")
+    page = operator.get("/vault/").content.decode()
+    assert "l&#x27;empreinte de son nom" in page and "place épuisée" not in page
+
+
+def test_every_reason_that_the_server_gives_has_its_words() -> None:
+    place = {"Refused": 2, "_need": 1}
+    given = {
+        node.args[place[node.func.id]].value
+        for node in ast.walk(ast.parse(inspect.getsource(server)))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and len(node.args) > place.get(node.func.id, 9)
+        and isinstance(node.args[place[node.func.id]], ast.Constant)
+    }
+    assert given | {"credential"} == set(views._REASONS)
+
+
+def test_waiting_says_when_the_first_deposit_came(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin, other = signed_in("commune-admin", "21231"), signed_in("commune-admin", "21054")
+    device, _ = services.add_device(access.SYSTEM, places["21231"], "poste", ["backup"])
+    page = f"/vault/communes/21231/appareils/{device.pk}/attente/"
+    assert other.get(page).status_code == 403
+    assert other.get(page.replace("21231", "21054")).status_code == 404
+    waits = admin.get(page).content.decode()
+    assert "En attente de la première sauvegarde" in waits and "every 3s" in waits
+    now = clock.now()
+    Session.objects.create(
+        deposit_set=services.set_of(device),
+        device=device,
+        started_at=now,
+        last_at=now,
+        ended_at=now,
+        bytes_received=2_000_000,
+    )
+    came = admin.get(page).content.decode()
+    assert "Reçue" in came and "every 3s" not in came
+
+
+def test_the_console_declares_sets_and_quotas(places: dict[str, Organisation]) -> None:
+    def run(*arguments: str, fails: bool = False) -> Any:
+        done = CliRunner().invoke(cli, [*arguments, "--json"])
+        assert (done.exit_code != 0) == fails, done.output
+        return None if fails else orjson.loads(done.stdout)
+
+    add = ("set", "add", "--commune", "21231", "--set")
+    made = run(*add, "comptes", "--kind", "accounts", "--fresh-hours", "200")
+    assert (made["retention"], made["fresh_within_hours"]) == ("ten-years", 200)
+    assert made["state"] == "never"
+    run(*add, "comptes", fails=True)
+    run("set", "add", "--commune", "99999", "--set", "x", fails=True)
+    assert run("set", "list", "--commune", "21231")["count"] == 1
+    assert run("quota", "--commune", "21231", "--bytes", "1000")["quota_bytes"] == 1000
+    assert run("quota", "--commune", "21231")["quota_bytes"] == 1000
+    run("quota", "--commune", "21231", "--bytes", "0", fails=True)
+    assert run("status")["items"][0]["set"] == "comptes"

@@ -4,51 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from souverain.vault.tests.conftest import Server
+from souverain.vault.tests.conftest import Server, restic, same
 
-pytestmark = pytest.mark.skipif(shutil.which("restic") is None, reason="restic is not installed")
-
-
-def restic(repository: str, tmp: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["restic", "--no-cache", *arguments],
-        env={**os.environ, "RESTIC_REPOSITORY": repository, "RESTIC_PASSWORD": "mot de passe"},
-        cwd=tmp,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+pytestmark = pytest.mark.db_both
 
 
-def write_tree(root: Path) -> None:
-    for number in range(120):
-        folder = root / f"dossier {number % 7}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"acte {number}.xml").write_text(f"<acte n='{number}'>é</acte>\n" * number)
-    (root / "registre.bin").write_bytes(os.urandom(3 << 20))
-
-
-def same(left: Path, right: Path) -> bool:
-    return subprocess.run(["diff", "-r", left, right], capture_output=True).returncode == 0
-
-
-def test_round_trip_then_ransomware_then_back_in_time(server: Server, tmp_path: Path) -> None:
+def test_round_trip_then_ransomware_then_back_in_time(
+    server: Server, tree: Path, tmp_path: Path
+) -> None:
     repository = server.device(roles="backup restore prune")
-    tree, kept = tmp_path / "mairie", tmp_path / "gardé"
-    write_tree(tree)
+    kept = tmp_path / "gardé"
     restic(repository, tmp_path, "init")
     restic(repository, tmp_path, "backup", "mairie")
-    (tree / "dossier 1" / "acte 1.xml").write_text("modifié")
+    files = sorted(path for path in tree.rglob("*") if path.is_file())
+    files[0].write_text("modifié")
+    (tree / "registre.bin").write_bytes(os.urandom(3 << 20))
     restic(repository, tmp_path, "backup", "mairie")
-    shutil.rmtree(tree / "dossier 2")
+    shutil.rmtree(files[-1].parent)
     restic(repository, tmp_path, "backup", "mairie")
     restic(repository, tmp_path, "check", "--read-data")
     restic(repository, tmp_path, "restore", "latest", "--target", "rendu")
@@ -68,12 +45,13 @@ def test_round_trip_then_ransomware_then_back_in_time(server: Server, tmp_path: 
     assert not same(tree, tmp_path / "sauvé" / "mairie")
 
 
-def test_a_plain_copy_of_the_folder_is_a_repository(server: Server, tmp_path: Path) -> None:
+def test_a_plain_copy_of_the_folder_is_a_repository(
+    server: Server, tree: Path, tmp_path: Path
+) -> None:
     repository = server.device(scope="copie")
-    write_tree(tmp_path / "mairie")
     restic(repository, tmp_path, "init")
     restic(repository, tmp_path, "backup", "mairie")
     shutil.copytree(server.folder(scope="copie"), tmp_path / "copie")
     restic("copie", tmp_path, "check", "--read-data")
     restic("copie", tmp_path, "restore", "latest", "--target", "rendu")
-    assert same(tmp_path / "mairie", tmp_path / "rendu" / "mairie")
+    assert same(tree, tmp_path / "rendu" / "mairie")

@@ -1,0 +1,137 @@
+"""A real Chromium and the stock restic: a commune's first deposit, ransomware, and the way back.
+
+Every command typed here is read from the page that shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from souverain.portal.tests.test_browser import PASSWORD, Cloud, assert_sound, browser, cloud
+
+__all__ = ["browser", "cloud"]
+pytestmark = pytest.mark.browser
+COMMUNE = "/vault/communes/21231/"
+
+
+class Machine:
+    """The secretary's computer: a home of its own, and a shell in which she types."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.folder = home, home / "coffre-fort"
+        self.documents = home / "Documents"
+        self.documents.mkdir(parents=True)
+        self.folder.mkdir(mode=0o700)
+        for number in range(40):
+            (self.documents / f"acte {number}.txt").write_text(f"acte {number}\n" * 500)
+
+    def types(self, commands: str | None) -> subprocess.CompletedProcess[str]:
+        assert commands
+        return subprocess.run(
+            ["bash", "-euc", commands],
+            cwd=self.folder,
+            env={**os.environ, "HOME": str(self.home)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def same_as_documents(self, copy: Path) -> bool:
+        compared = subprocess.run(["diff", "-r", self.documents, copy], capture_output=True)
+        return compared.returncode == 0
+
+
+def sign_in(page: Page, cloud: Cloud) -> None:
+    page.goto(cloud.sign_in_link)
+    page.get_by_role("button", name="Accepter").click()
+    page.locator("input[name=password1]").fill(PASSWORD)
+    page.locator("input[name=password2]").fill(PASSWORD)
+    page.locator("main button[type=submit]").first.click()
+    page.wait_for_load_state()
+
+
+def look(page: Page, cloud: Cloud, name: str) -> None:
+    """Sound at both widths; pictures for the guide when they are asked for."""
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_sound(page, cloud, width)
+        folder = os.environ.get("SOUVERAIN_SCREENSHOTS")
+        if folder:
+            page.screenshot(path=f"{folder}/{name}-{width}.png")
+
+
+def test_first_deposit_ransomware_and_the_way_back(
+    cloud: Cloud, browser: Browser, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path / "secretaire")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    refused: list[str] = []
+    page.on("console", lambda line: refused.append(line.text) if line.type == "error" else None)
+    sign_in(page, cloud)
+
+    page.goto(cloud.url + COMMUNE)
+    assert "Aucune sauvegarde n'est encore arrivée." in (page.text_content("main") or "")
+    page.get_by_role("link", name="Ouvrir un autre dépôt").click()
+    page.get_by_label("Nom du dépôt").fill("Registres d'état civil")
+    page.get_by_label("Nom court").fill("etat-civil")
+    page.get_by_label("Ce qu'il contient").select_option("civil-status")
+    look(page, cloud, "coffre-fort-depot")
+    page.get_by_role("button", name="Ouvrir le dépôt").click()
+    page.get_by_text("est ouvert").wait_for()
+
+    page.get_by_label("Nom de l'appareil").fill("poste de l'état civil")
+    page.get_by_label("Dépôt", exact=True).select_option("etat-civil")
+    page.get_by_label("Relire et restaurer").check()
+    page.get_by_role("button", name="Ajouter").click()
+    waiting = page.get_by_text("En attente de la première sauvegarde")
+    expect(waiting).to_be_visible()
+    look(page, cloud, "coffre-fort-appareil")
+    (machine.folder / "depot.txt").write_text((page.text_content("#depot") or "").strip() + "\n")
+    for step in ("#debian-2", "#debian-3"):
+        done = machine.types(page.text_content(step))
+        assert done.returncode == 0, done.stderr
+    expect(page.get_by_text("La première sauvegarde est arrivée")).to_be_visible(timeout=30_000)
+    expect(waiting).to_have_count(0)
+
+    kept = tmp_path / "gardé"
+    shutil.copytree(machine.documents, kept)
+    for file in machine.documents.iterdir():
+        file.write_bytes(os.urandom(file.stat().st_size))
+    backup = (page.text_content("#debian-3") or "").splitlines()[1]
+    assert machine.types(backup).returncode == 0
+
+    page.goto(cloud.url + COMMUNE)
+    said = (page.text_content("main") or "").replace("\u00a0", " ")
+    assert "La commune est sauvegardée depuis" in said and "Reçue" not in said
+    moments = page.locator("details summary").filter(has_text="sauvegarde")
+    expect(moments).to_have_count(2)
+    moments.nth(1).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#moment-2")).to_be_visible()
+    look(page, cloud, "coffre-fort")
+    done = machine.types(page.text_content("#moment-2"))
+    assert done.returncode == 0, done.stderr
+    back = next(path for path in (machine.folder / "RETOUR").rglob("Documents") if path.is_dir())
+    assert not machine.same_as_documents(back)
+    shutil.rmtree(machine.documents)
+    shutil.copytree(back, machine.documents)
+    assert machine.same_as_documents(kept)
+
+    page.get_by_role("button", name="Révoquer").focus()
+    page.keyboard.press("Enter")
+    look(page, cloud, "coffre-fort-revoquer")
+    page.locator("dialog[open] button[type=submit]").click()
+    page.get_by_text("est révoqué").wait_for()
+    refusal = machine.types(backup)
+    assert refusal.returncode != 0 and "401" in refusal.stderr
+    page.goto(cloud.url + "/vault/")
+    assert "Appareil" not in (page.text_content("h1") or "")
+    assert "appareil inconnu ou révoqué" in (page.text_content("main") or "")
+    look(page, cloud, "coffre-fort-communes")
+    assert refused == []
