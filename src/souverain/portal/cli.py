@@ -112,7 +112,7 @@ def import_file(file: Path, dry_run: bool, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@cli.command("verify-proof")
+@cli.command("verify")
 @click.argument("file", type=click.File("rb"))
 @_json
 def verify_proof(file: Any, as_json: bool) -> None:

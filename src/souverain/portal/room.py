@@ -34,7 +34,7 @@ ROOM = Room(
             },
         ),
         Permission(
-            "membership.view",
+            "portal.membership",
             "Voir l'adhésion d'une commune",
             {
                 Role.OPERATOR: Reach.EVERYWHERE,
@@ -44,17 +44,22 @@ ROOM = Room(
             },
         ),
         Permission(
-            "membership.ask",
+            "portal.join",
             "Demander à rejoindre le Cloud Côte-d'Or",
             {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
         ),
         Permission(
-            "membership.leave",
+            "portal.leave",
             "Faire partir une commune et prendre son export",
             {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
         ),
         Permission(
-            "membership.manage",
+            "portal.memberships",
+            "Voir les adhésions de toutes les communes",
+            {Role.OPERATOR: Reach.EVERYWHERE, Role.AUDITOR: Reach.EVERYWHERE},
+        ),
+        Permission(
+            "portal.enrol",
             "Enregistrer les adhésions, et effacer les communes parties",
             {Role.OPERATOR: Reach.EVERYWHERE},
         ),
@@ -62,7 +67,7 @@ ROOM = Room(
     navigation=(
         NavigationItem("Accueil", "portal:home", "house", "core.public"),
         NavigationItem("Communes", "portal:communes", "map", "core.public"),
-        NavigationItem("Adhésions", "portal:memberships", "building-check", "membership.manage"),
+        NavigationItem("Adhésions", "portal:memberships", "building-check", "portal.memberships"),
         NavigationItem("Personnes", "portal:people", "people", "core.people"),
         NavigationItem("Journal", "portal:journal", "journal-text", "core.journal"),
         NavigationItem("Travaux", "portal:jobs", "hourglass-split", "core.jobs"),
@@ -80,6 +85,23 @@ ROOM = Room(
     ),
     jobs=(leaving.export_commune, leaving.erase_commune),
     periodic=(Periodic("stale-exports", timedelta(hours=1), leaving.remove_stale_exports),),
+    verbs={
+        "membership.asked": "Adhésion demandée",
+        "membership.described": "Outils et contacts de l'adhésion modifiés",
+        "membership.erasure_begun": "Effacement d'une commune lancé",
+        "membership.export_acknowledged": "Réception de l'export confirmée",
+        "membership.export_taken": "Export d'une commune téléchargé",
+        "membership.exported": "Export d'une commune préparé",
+        "membership.file_imported": "Fichier d'adhésions importé",
+        "membership.import_refused": "Fichier d'adhésions refusé",
+        "membership.imported": "Adhésion importée d'un fichier",
+        "membership.joined": "Commune entrée dans le Cloud",
+        "membership.leaving_asked": "Départ demandé",
+        "membership.leaving_cancelled": "Départ annulé",
+        "membership.left": "Commune partie, données effacées",
+        "membership.list_taken": "Liste des communes adhérentes téléchargée",
+        "membership.withdrawn": "Demande d'adhésion retirée",
+    },
     holdings=(
         Holding(
             "Contacts des communes qui rejoignent le Cloud",

@@ -23,8 +23,8 @@ def membership_block(context: Context, commune: Commune) -> dict[str, Any]:
     organisation = commune.organisation
     found = services.current(organisation)
     return {
-        "visible": permits(actor, "membership.view", organisation=organisation),
-        "may_ask": permits(actor, "membership.ask", organisation=organisation),
+        "visible": permits(actor, "portal.membership", organisation=organisation),
+        "may_ask": permits(actor, "portal.join", organisation=organisation),
         "commune": commune,
         "membership": found,
         "state": STATES[State(found.state)] if found else ("neutral", "N'a pas rejoint le Cloud"),

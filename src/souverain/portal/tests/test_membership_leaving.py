@@ -350,7 +350,7 @@ def test_the_job_of_an_erasure_that_nobody_decided_does_nothing(town: Town) -> N
     with pytest.raises(leaving.DepartureError, match="pas été décidé"):
         leaving.erase_commune(silent, departure=departure.pk)
     assert town.dijon.role_assignments.exists()
-    assert access.permits(of_user(town.people["commune-admin"]), "membership.leave")
+    assert access.permits(of_user(town.people["commune-admin"]), "portal.leave")
 
 
 def test_a_file_of_a_sudden_crash_is_swept_too(town: Town) -> None:

@@ -57,7 +57,7 @@ def home(request: HttpRequest) -> HttpResponse:
         own = _own_communes(actor)
         context |= {
             "own": [_standing(organisation) for organisation in own[:OWN_MAX]],
-            "awaited": _awaited(actor) if permits(actor, "membership.manage") else None,
+            "awaited": _awaited(actor) if permits(actor, "portal.enrol") else None,
             "doors": _doors(actor),
         }
     return render(request, "portal/home.html", context)
@@ -98,7 +98,7 @@ def _awaited(actor: Actor) -> list[Awaited]:
         sentence = _many(failing, "contrôle en échec", "contrôles en échec")
         links = (("Voir la supervision", reverse("portal:supervision")),)
         waiting.append(Awaited("activity", sentence, links, "danger"))
-    reach = organisations_in_reach(actor, "membership.manage")
+    reach = organisations_in_reach(actor, "portal.enrol")
     found = list(
         Membership.objects.filter(
             organisation__in=reach, state__in=(State.ASKED, State.LEAVING, State.ERASING)

@@ -22,7 +22,6 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from souverain.core.access import (
     Actor,
     of_departement,
-    organisations_in_reach,
     permits,
     requires,
 )
@@ -86,15 +85,10 @@ def _departure(code: str) -> Departure:
 
 
 @require_GET
-@requires("membership.view")
+@requires("portal.memberships", of=of_departement)
 def memberships(request: HttpRequest) -> HttpResponse:
-    """The memberships in reach, those that wait for somebody first."""
-    reach = organisations_in_reach(_actor(request), "membership.view")
-    found = (
-        Membership.objects.filter(organisation__in=reach)
-        .exclude(state=State.WITHDRAWN)
-        .select_related("organisation")
-    )
+    """All the memberships, those that wait for somebody first."""
+    found = Membership.objects.exclude(state=State.WITHDRAWN).select_related("organisation")
     order = [State.ASKED, State.LEAVING, State.ERASING, State.JOINED, State.LEFT]
     rows = [
         [
@@ -123,13 +117,13 @@ def memberships(request: HttpRequest) -> HttpResponse:
         ],
         "joined": services.joined().count(),
         "communes": Commune.objects.count(),
-        "may_manage": permits(_actor(request), "membership.manage", **of_departement()),
+        "may_manage": permits(_actor(request), "portal.enrol", **of_departement()),
     }
     return render(request, "portal/memberships.html", context)
 
 
 @require_GET
-@requires("membership.manage", of=of_departement)
+@requires("portal.enrol", of=of_departement)
 def members_csv(request: HttpRequest) -> HttpResponse:
     """The communes that have joined, in the columns that the import reads."""
     services.note_list_taken(_actor(request))
@@ -159,7 +153,7 @@ def members_csv(request: HttpRequest) -> HttpResponse:
 _TOOL_CELLS = {"vault": "coffre-fort", "mail": "adresse mail", "box": "boîtier"}
 
 
-@requires("membership.manage", of=of_departement)
+@requires("portal.enrol", of=of_departement)
 @require_http_methods(["GET", "POST"])
 def import_file(request: HttpRequest) -> HttpResponse:
     """Upload, look, confirm. What was read is carried by the page: nothing is kept on the way."""
@@ -210,7 +204,7 @@ def import_file(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-@requires("membership.view", of=commune_of)
+@requires("portal.membership", of=commune_of)
 def membership(request: HttpRequest, code: str) -> HttpResponse:
     """Where a commune stands, and its next step."""
     organisation, actor = _organisation(code), _actor(request)
@@ -230,12 +224,16 @@ def membership(request: HttpRequest, code: str) -> HttpResponse:
 
 def _rights(actor: Actor, organisation: Organisation) -> dict[str, bool]:
     return {
-        f"may_{name}": permits(actor, f"membership.{name}", organisation=organisation)
-        for name in ("ask", "manage", "leave")
+        name: permits(actor, permission, organisation=organisation)
+        for name, permission in (
+            ("may_ask", "portal.join"),
+            ("may_manage", "portal.enrol"),
+            ("may_leave", "portal.leave"),
+        )
     }
 
 
-@requires("membership.ask", of=commune_of)
+@requires("portal.join", of=commune_of)
 @require_http_methods(["GET", "POST"])
 def ask(request: HttpRequest, code: str) -> HttpResponse:
     """The one form by which a commune asks to join."""
@@ -257,7 +255,7 @@ def ask(request: HttpRequest, code: str) -> HttpResponse:
     return render(request, "portal/membership_form.html", {"commune": organisation, "form": form})
 
 
-@requires("membership.ask", of=commune_of)
+@requires("portal.join", of=commune_of)
 @require_http_methods(["GET", "POST"])
 def describe(request: HttpRequest, code: str) -> HttpResponse:
     """Change the tools and the contacts."""
@@ -276,7 +274,7 @@ def describe(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @require_GET
-@requires("membership.view", of=commune_of)
+@requires("portal.membership", of=commune_of)
 def agreement(request: HttpRequest, code: str) -> HttpResponse:
     """The agreement to print: the text of the membership, or today's for who thinks about it."""
     organisation = _organisation(code)
@@ -296,7 +294,7 @@ def agreement(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @require_POST
-@requires("membership.manage", of=commune_of)
+@requires("portal.enrol", of=commune_of)
 def sign(request: HttpRequest, code: str) -> HttpResponse:
     """The signed agreement came back."""
     found, form = _open(code), SignatureForm(request.POST)
@@ -314,7 +312,7 @@ def sign(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @require_POST
-@requires("membership.ask", of=commune_of)
+@requires("portal.join", of=commune_of)
 def withdraw(request: HttpRequest, code: str) -> HttpResponse:
     """Take back a request that was not signed."""
     found = _open(code)
@@ -344,7 +342,7 @@ def _done(
 
 
 @require_GET
-@requires("membership.leave", of=commune_of)
+@requires("portal.leave", of=commune_of)
 def departure(request: HttpRequest, code: str) -> HttpResponse:
     """The departure of a commune: what is done, what is under way, the next step."""
     return render(request, "portal/departure.html", _departure_context(request, code))
@@ -386,7 +384,7 @@ def _job(job: Job | None, awaited: bool) -> dict[str, Any] | None:
 
 
 @require_POST
-@requires("membership.leave", of=commune_of)
+@requires("portal.leave", of=commune_of)
 def leave(request: HttpRequest, code: str) -> HttpResponse:
     """Ask to leave, the commune's name typed by hand."""
     found = _open(code)
@@ -404,7 +402,7 @@ def leave(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @require_POST
-@requires("membership.leave", of=commune_of)
+@requires("portal.leave", of=commune_of)
 def stay(request: HttpRequest, code: str) -> HttpResponse:
     found = _departure(code)
     return _done(
@@ -417,7 +415,7 @@ def stay(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @require_POST
-@requires("membership.leave", of=commune_of)
+@requires("portal.leave", of=commune_of)
 def export(request: HttpRequest, code: str) -> HttpResponse:
     """Build the export again."""
     found = _departure(code)
@@ -431,7 +429,7 @@ def export(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @require_POST
-@requires("membership.leave", of=commune_of)
+@requires("portal.leave", of=commune_of)
 def acknowledge(request: HttpRequest, code: str) -> HttpResponse:
     found = _departure(code)
     return _done(
@@ -444,7 +442,7 @@ def acknowledge(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @require_POST
-@requires("membership.manage", of=commune_of)
+@requires("portal.enrol", of=commune_of)
 def erase(request: HttpRequest, code: str) -> HttpResponse:
     """Erase for good, the commune's name typed by hand; or go on after an interruption."""
     found = _departure(code)
@@ -463,7 +461,7 @@ def erase(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @require_GET
-@requires("membership.leave", of=commune_of)
+@requires("portal.leave", of=commune_of)
 def download(request: HttpRequest, code: str) -> HttpResponse | StreamingHttpResponse:
     """The archive, whole or from a byte on, streamed: it may be larger than the memory."""
     membership = services.current(_organisation(code))
@@ -525,7 +523,7 @@ async def _chunks(path: Path, start: int, length: int) -> AsyncIterator[bytes]:
 
 
 @require_GET
-@requires("membership.view", of=commune_of)
+@requires("portal.membership", of=commune_of)
 def proof(request: HttpRequest, code: str, pk: int) -> HttpResponse:
     """The proof of erasure, to print, checked against the journal at this instant."""
     found = _proved(code, pk)
@@ -539,7 +537,7 @@ def proof(request: HttpRequest, code: str, pk: int) -> HttpResponse:
 
 
 @require_GET
-@requires("membership.view", of=commune_of)
+@requires("portal.membership", of=commune_of)
 def proof_json(request: HttpRequest, code: str, pk: int) -> HttpResponse:
     response = JsonResponse(
         _proved(code, pk).proof, json_dumps_params={"ensure_ascii": False, "indent": 1}
