@@ -27,9 +27,10 @@ def communes(request: HttpRequest) -> HttpResponse:
     """All the communes, sortable and exportable."""
     actor = request.actor  # type: ignore[attr-defined]
     reach = set(organisations_in_reach(actor, "portal.commune").values_list("code", flat=True))
+    address = reverse("portal:commune", args=["00000"])
     rows = []
     for commune in Commune.objects.select_related("epci__organisation").order_by("name"):
-        link = reverse("portal:commune", args=[commune.code]) if commune.code in reach else ""
+        link = address.replace("00000", commune.code) if commune.code in reach else ""
         rows.append(
             [
                 {"text": commune.name, "url": link},

@@ -189,14 +189,14 @@ def _rows(request: HttpRequest, entries: Sequence[JournalEntry]) -> list[list[di
     codes = {entry.organisation for entry in entries}
     places = {found.code: found for found in Organisation.objects.filter(code__in=codes)}
     people = _people(request, entries, places)
-    words = rooms.verbs()
+    words, listing = rooms.verbs(), reverse("portal:journal")
     return [
         [
             {
                 "text": entry.seq,
                 "value": entry.seq,
                 "kind": "number",
-                "url": reverse("portal:journal_entry", args=[entry.seq]),
+                "url": f"{listing}{entry.seq}/",
             },
             {"text": datetime_fr(entry.happened_at), "value": entry.at},
             {"text": words.get(entry.verb, entry.verb)},
