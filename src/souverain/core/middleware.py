@@ -17,9 +17,12 @@ _GUARDED_ELSEWHERE = ("allauth.", "ninja.", "django.views.i18n")
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The person behind a bearer token or a session; a wrong token is nobody, never the session."""
+    """The person behind a bearer token or a session; a wrong token is nobody, never the session.
+    A token opens the API only: pages give rights and make tokens, which a token must never do."""
     authorization = request.headers.get("Authorization", "")
     if authorization.startswith("Bearer "):
+        if not request.path.startswith("/api/"):
+            return ANONYMOUS
         return access.of_token(authorization.removeprefix("Bearer ")) or ANONYMOUS
     user = request.user
     if user.is_authenticated and user.is_active:
