@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from django.db.models import Sum
@@ -104,10 +105,16 @@ def _found_rows(
     ]
 
 
+@cache
+def _page_of(code: str) -> str:
+    """The address of a commune's page: it never changes while the program runs."""
+    return reverse("portal:commune", args=[code])
+
+
 def _row(
     commune: Commune, reach: set[str], joined: Collection[str] | None, former_name: str = ""
 ) -> list[dict[str, Any]]:
-    link = reverse("portal:commune", args=[commune.code]) if commune.code in reach else ""
+    link = _page_of(commune.code) if commune.code in reach else ""
     cells: list[dict[str, Any]] = [
         {
             "text": f"{commune.name} (anciennement {former_name})" if former_name else commune.name,
