@@ -144,11 +144,7 @@ def communes_map(request: HttpRequest) -> HttpResponse:
         {
             area.code: {
                 "state": _state(area.code, joined)["value"],
-                **(
-                    {"href": reverse("portal:commune", args=[area.code])}
-                    if area.code in reach
-                    else {}
-                ),
+                **({"href": _page_of(area.code)} if area.code in reach else {}),
             }
             for area in atlas().areas
         }
