@@ -159,13 +159,15 @@ def communes_map(request: HttpRequest) -> HttpResponse:
 def commune(request: HttpRequest, code: str) -> HttpResponse:
     """One commune: what each room does for it, who its members are, and what is known of it."""
     found = Commune.objects.select_related("organisation", "epci__organisation").get(code=code)
-    actor = request.actor  # type: ignore[attr-defined]
+    actor, joined = request.actor, _joined()  # type: ignore[attr-defined]
     context = {
         "commune": found,
+        "membership": queries.membership.ask(code),
+        "has_joined": None if joined is None else code in joined,
         "former": found.former_communes.order_by("name", "code"),
         "cards": queries.commune_card.ask_all(code),
         "members": found.organisation.role_assignments.filter(group=None).select_related("user"),
         "may_manage": permits(actor, "core.members", organisation=found.organisation),
-        "map": _map(_joined()),
+        "map": _map(joined),
     }
     return render(request, "portal/commune.html", context)
