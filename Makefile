@@ -1,33 +1,34 @@
 # Two commands do all the set-up: `make run` and `make test`.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-PYTHON ?= python3
+export PYTHON ?= python3
 PORT ?= 8000
 export SOUVERAIN_HOME ?= $(CURDIR)/var
 export PATH := $(CURDIR)/build/node/bin:$(PATH)
 BIN := .venv/bin
 
-.PHONY: run install test ci prove bench lint clean debian-packages
+.PHONY: run install test ci prove bench docs lint clean debian-packages without-network
 
-run: install
-	@$(BIN)/souverain init
-	@$(BIN)/souverain serve --port $(PORT)
+run: .venv/.installed build/.web
+	@echo "Préparation des données…"
+	@PORT=$(PORT) $(BIN)/souverain init
+	@echo "Le cloud répond sur $${SOUVERAIN_PUBLIC_URL:-http://localhost:$(PORT)} (Ctrl-C pour l'arrêter)."
+	@PORT=$(PORT) $(BIN)/souverain serve --port $(PORT)
 
-install: build/.installed build/.web
+# Everything that run and test need; nothing is started.
+install: .venv/.installed-dev build/.web debian-packages
 
-build/.installed: requirements.txt pyproject.toml
+.venv/.installed: requirements.txt requirements-build.txt pyproject.toml
+	@./deploy/install requirements.txt requirements-build.txt .
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	@./deploy/install requirements-dev.txt
+	@touch $@
+
+# The stamp is written last, npm and Vite both begin by emptying what they write to.
+build/.web: $(shell find web/src -type f) web/package-lock.json web/vite.config.ts | .venv/.installed
 	@mkdir -p build
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-build.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
-	@touch $@
-
-build/.installed-dev: build/.installed requirements-dev.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-dev.txt
-	@touch $@
-
-build/.web: $(shell find web/src -type f) web/package-lock.json web/vite.config.ts build/.installed
+	@echo "Construction des pages…"
 	@./web/with-node npm --prefix web ci --no-audit --no-fund --silent
 	@./web/with-node npm --prefix web run build --silent
 	@touch $@
@@ -35,21 +36,27 @@ build/.web: $(shell find web/src -type f) web/package-lock.json web/vite.config.
 debian-packages:
 	@./tests/debian-packages
 
-lint: build/.installed-dev build/.web
+lint: .venv/.installed-dev build/.web
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	DJANGO_SETTINGS_MODULE=souverain.config.settings SOUVERAIN_HOME=$(CURDIR)/build/mypy-home $(BIN)/mypy src/souverain/*/services.py src/souverain/*/engine
 
-test: debian-packages install build/.installed-dev lint
+test: install lint
 	$(BIN)/python -m pytest
 	./tests/with-postgresql $(BIN)/python -m pytest -m db_both
+	./tests/without-network $(BIN)/python -m pytest -m "not browser" src/souverain/core src/souverain/vault
 
-prove: debian-packages install build/.installed-dev
+prove: install
 	SOUVERAIN_PROVE=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200
+	./tests/without-network $(BIN)/python -m pytest
+	./tests/interrupted-run
 
-bench: install build/.installed-dev
-	$(BIN)/python benchmarks/core.py
+bench: install
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: .venv/.installed-dev
+	@$(BIN)/python docs/build.py build/docs
 
 clean:
-	rm -rf build .venv web/node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build .venv web/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from http.cookies import SimpleCookie
@@ -27,14 +27,19 @@ from django.http import HttpResponse
 from django.test import Client
 
 from souverain.core import access, clock, devices, journal, rooms, services
+from souverain.core.jobs import Resources
 from souverain.core.models import (
     Device,
     Group,
+    Job,
+    JournalEntry,
     Organisation,
     RoleAssignment,
     User,
 )
 from souverain.core.roles import Role
+from souverain.portal.engine import agreement
+from souverain.portal.models import Departure
 
 DIJON, BEAUNE = "21231", "21054"
 MARKERS = {DIJON: "ZQDIJON7", BEAUNE: "ZQBEAUNE9"}
@@ -53,6 +58,8 @@ _NOT_FILLED = {
     "core.eventcursor",
     "core.egressrule",
 }
+
+_PROOF: dict[str, Any] = {"erased": [], "export": {"bytes": 1}, "journal": {"seq": 1}}
 
 # Values that make a record one that its pages show, by model.
 GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
@@ -73,6 +80,10 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
         "credential_sha256": devices.digest(f"{CREDENTIAL} {marker}"),
     },
     "core.event": lambda marker: {"name": "vault.deposit_received"},
+    "core.job": lambda marker: {"state": Job.State.DONE, "resources": asdict(Resources())},
+    "portal.agreement": lambda marker: {"text": agreement.text([]).canonical},
+    "portal.membership": lambda marker: {"tools": ["vault"]},
+    "portal.departure": lambda marker: {"proof": _PROOF | {"note": marker}},
     "vault.depositset": lambda marker: {"code": "general"},
     "vault.storedobject": lambda marker: {"type": "snapshots"},
 }
@@ -80,8 +91,14 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
 # For (route name, argument): the model whose record of the target is named, or how to find it.
 ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] = {
     ("portal:remove", "pk"): RoleAssignment,
+    ("portal:journal_entry", "seq"): JournalEntry,
     ("portal:invitation", "token"): lambda target: f"jeton-{target.marker}",
+    ("portal:proof", "pk"): Departure,
+    ("portal:proof_json", "pk"): Departure,
     ("vault:revoke", "pk"): Device,
+    ("portal:job", "pk"): Job,
+    ("portal:job_events", "pk"): Job,
+    ("portal:cancel_job", "pk"): Job,
 }
 
 # Bodies that are accepted, where an empty form or `{}` would be refused before the permission is.
@@ -301,7 +318,7 @@ def _commune(code: str, name: str, longitude_deg: float) -> Target:
         user=person, role=Role.COMMUNE_MEMBER, organisation=organisation
     )
     _fill(target)
-    journal.append(
+    target.records[JournalEntry] = journal.append(
         access.of_user(person),
         "vault.quota_set",
         organisation=code,

@@ -18,7 +18,7 @@ _KERNEL = {
     "job": "job",
     "egress": "egress_commands",
 }
-_ROOMS = ("territory", "vault")
+_ROOMS = {"territory": "territory", "vault": "vault", "membership": "portal"}
 
 
 class Commands(click.Group):
@@ -38,7 +38,7 @@ class Commands(click.Group):
         if name in _KERNEL:
             command = getattr(importlib.import_module("souverain.console"), _KERNEL[name])
         else:
-            command = importlib.import_module(f"souverain.{name}.cli").cli
+            command = importlib.import_module(f"souverain.{_ROOMS[name]}.cli").cli
         return command
 
 

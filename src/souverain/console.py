@@ -20,6 +20,7 @@ from souverain.core.roles import Role
 from souverain.core.rooms import DataClass
 from souverain.core.services import invitation_link, invite
 from souverain.core.verification import read_head
+from souverain.territory.engine.decoupage import DecoupageError
 from souverain.territory.services import load_departement
 
 Command = Callable[..., Any]
@@ -58,10 +59,13 @@ def initialise(as_json: bool) -> None:
     call_command("migrate", interactive=False, verbosity=0)
     call_command("createcachetable", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
-    loaded = load_departement(of_console(), settings.DEPARTEMENT, settings.DECOUPAGE)
+    try:
+        loaded = load_departement(of_console(), settings.DEPARTEMENT, settings.DECOUPAGE)
+    except DecoupageError as error:
+        raise click.ClickException(str(error)) from error
     link = None
     if not RoleAssignment.objects.filter(role=Role.OPERATOR).exists():
-        departement = Organisation.objects.get(code=settings.DEPARTEMENT)
+        departement = Organisation.objects.get(code=loaded.number)
         link = _invitation_link(FIRST_OPERATOR, Role.OPERATOR, departement)
     text = f"{loaded.communes} communes, {loaded.population} habitants."
     if link:
@@ -176,7 +180,13 @@ def journal_head(as_json: bool) -> None:
 def journal_verify(known: Path | None, as_json: bool) -> None:
     """Vérifie toute la chaîne, et qu'aucune fin n'a été coupée depuis une empreinte conservée."""
     head = _read_head(known) if known else None
-    outcome = journal.verify(head)
+    last = journal.head().seq
+    bar = click.progressbar(
+        length=last, label="Vérification", file=click.get_text_stream("stderr"), hidden=as_json
+    )
+    with bar:
+        outcome = journal.verify(head, lambda seq: bar.update(seq - bar.pos))
+        bar.update(last - bar.pos)
     if outcome.fault:
         raise click.ClickException(f"Journal atteint : {outcome.fault}.")
     emit(

@@ -39,8 +39,17 @@ function colours(legend: Legend, property: string): ExpressionSpecification {
 }
 
 /** Our own style: a pale ground, one strong layer, nothing fetched but the areas. */
-function style(areas: Areas, legend: Legend, property: string): StyleSpecification {
-  const selected: ExpressionSpecification = ['boolean', ['feature-state', 'selected'], false]
+function style(
+  areas: Areas,
+  legend: Legend,
+  property: string,
+  focus: string | undefined,
+): StyleSpecification {
+  const selected: ExpressionSpecification = [
+    'any',
+    ['boolean', ['feature-state', 'selected'], false],
+    ['==', ['get', 'code'], focus ?? ''],
+  ]
   return {
     version: 8,
     sources: { areas: { type: 'geojson', data: areas as GeoJSON.FeatureCollection, generateId: true } },
@@ -78,9 +87,11 @@ function extend(bounds: LngLatBounds, coordinates: unknown): void {
   else for (const part of coordinates) extend(bounds, part)
 }
 
-function boundsOf(areas: Areas): LngLatBounds {
+/** The bounds of all the areas, or of the one whose `code` is given. */
+function boundsOf(areas: Areas, code: string | undefined): LngLatBounds {
   const bounds = new LngLatBounds()
-  for (const { geometry } of areas.features) {
+  const shown = areas.features.filter(({ properties }) => !code || properties?.['code'] === code)
+  for (const { geometry } of shown) {
     if (geometry && geometry.type !== 'GeometryCollection') extend(bounds, geometry.coordinates)
   }
   return bounds
@@ -119,10 +130,14 @@ class Selection {
     )
   }
 
-  open(): void {
+  /** Where the selected area leads; null when this person may not open it. */
+  get opens(): string | null {
     const href = this.feature?.properties['href'] as unknown
-    const target = typeof href === 'string' ? sameOrigin(href) : null
-    if (target) location.assign(target)
+    return typeof href === 'string' ? sameOrigin(href) : null
+  }
+
+  open(): void {
+    if (this.opens) location.assign(this.opens)
   }
 
   private mark(feature: MapGeoJSONFeature, selected: boolean): void {
@@ -142,7 +157,7 @@ function follow(map: MapLibre, frame: HTMLElement, selection: Selection): void {
   const keyboard = (): boolean => canvas.matches(':focus-visible')
   map.on('mousemove', 'areas', (event) => {
     selection.select(event.features?.[0])
-    canvas.style.cursor = 'pointer'
+    canvas.style.cursor = selection.opens ? 'pointer' : ''
   })
   map.on('mouseleave', 'areas', () => {
     selection.select(undefined)
@@ -175,11 +190,12 @@ async function draw(figure: HTMLElement): Promise<void> {
     const areas = await load(container.dataset['sourceUrl'] ?? '')
     const note = figure.querySelector<HTMLElement>('.map-note')
     if (note) note.hidden = areas.approximate !== true
-    const bounds = boundsOf(areas)
+    const focus = container.dataset['focusCode']
+    const bounds = boundsOf(areas, focus)
     const map = new MapLibre({
       container,
-      style: style(areas, readLegend(figure), property),
-      ...(bounds.isEmpty() ? {} : { bounds, fitBoundsOptions: { padding: 24 } }),
+      style: style(areas, readLegend(figure), property, focus),
+      ...(bounds.isEmpty() ? {} : { bounds, fitBoundsOptions: { padding: focus ? 60 : 24 } }),
       attributionControl: false,
       cooperativeGestures: true,
       dragRotate: false,
@@ -195,7 +211,7 @@ async function draw(figure: HTMLElement): Promise<void> {
       container.dataset['drawn'] = 'yes'
       status?.remove()
     })
-    new MutationObserver(() => map.setStyle(style(areas, readLegend(figure), property))).observe(
+    new MutationObserver(() => map.setStyle(style(areas, readLegend(figure), property, focus))).observe(
       document.documentElement,
       { attributeFilter: ['data-bs-theme'] },
     )

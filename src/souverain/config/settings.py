@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,14 +42,17 @@ if not SECURE and _public.hostname not in _LOOPBACK:
 def _secret_key() -> str:
     """Made once, readable by this account only."""
     path = HOME / "secret-key"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text()
-    key = secrets.token_urlsafe(64)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key)
-    return key
+    if not path.exists():
+        # Under its name in one step: a start that was cut leaves no empty key behind.
+        descriptor, partial = tempfile.mkstemp(prefix=".secret-key-", dir=HOME)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(64))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(partial, path)
+        Path(partial).unlink()
+    return path.read_text()
 
 
 SECRET_KEY = _secret_key()

@@ -8,6 +8,7 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import user_logged_in as signed_in_by_allauth
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.models import Authenticator
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialApp
 from django.conf import settings
@@ -22,7 +23,9 @@ from souverain.core import journal
 from souverain.core.access import ANONYMOUS, of_user
 from souverain.core.models import User
 from souverain.core.openid import people, transport
+from souverain.core.openid.provider import configured
 from souverain.core.openid.views import prepare_to_leave
+from souverain.core.roles import Role
 
 SESSION_KEY = "openid"
 FAILED_LIMIT_S = 300
@@ -33,6 +36,12 @@ def too_many(request: HttpRequest, wait_s: int = 60) -> HttpResponse:
     answer = render(request, "429.html", {"minutes": wait_s // 60}, status=429)
     answer.headers["Retry-After"] = str(wait_s)
     return answer
+
+
+def lacks_second_factor(user: User) -> bool:
+    """Whether this person operates the cloud with a password alone."""
+    operates = any(assignment.role == Role.OPERATOR for assignment in user.assignments)
+    return operates and not Authenticator.objects.filter(user=user).exists()
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -106,7 +115,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         """Find the person whom the vouched identity names, or refuse."""
         signed_in = request.user if isinstance(request.user, User) else None
         try:
-            user = people.person_of(settings.OPENID, sociallogin.identity, signed_in)
+            user = people.person_of(configured(), sociallogin.identity, signed_in)
         except people.Refused as refusal:
             actor = of_user(refusal.user) if refusal.user else ANONYMOUS
             journal.refuse(actor, "session.refused", reason=f"openid: {refusal.reason}")

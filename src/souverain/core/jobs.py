@@ -30,7 +30,7 @@ from django.db import connection, transaction
 
 from souverain.core import clock, egress, journal, rooms
 from souverain.core.access import SYSTEM, Actor
-from souverain.core.format import bytes_fr
+from souverain.core.format import bytes_fr, duration_fr
 from souverain.core.models import Job, Organisation
 from souverain.core.rooms import DataClass
 
@@ -382,8 +382,8 @@ def _follow(job: Job, executor: Executor) -> None:
     if job.cancel_requested_at:
         _finish(job, State.CANCELLED)
     elif since is not None:
-        limit = job.resources["time_limit_s"]
-        _finish(job, State.FAILED, error=f"Arrêté : il a dépassé {limit} secondes.")
+        limit = duration_fr(timedelta(seconds=job.resources["time_limit_s"]))
+        _finish(job, State.FAILED, error=f"Arrêté : il a duré plus de {limit}.")
     else:
         _finish(
             job,

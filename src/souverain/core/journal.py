@@ -32,7 +32,7 @@ _PAGE = 20_000
 _REPEATED = ("seq", "at", "actor", "verb", "organisation", "object")
 _COLUMNS = f"{', '.join(_REPEATED)}, body, hash"
 _LAST = "SELECT seq, hash FROM core_journalentry ORDER BY seq DESC LIMIT 1"
-_INSERT = f"INSERT INTO core_journalentry ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
+INSERT = f"INSERT INTO core_journalentry ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
 _READ = f"SELECT {_COLUMNS} FROM core_journalentry WHERE seq > %s ORDER BY seq LIMIT %s"  # noqa: S608
 
 
@@ -99,7 +99,7 @@ def append(
         body = canonical(sealed)
         digest = hashlib.sha256(bytes(previous) + body).digest()
         columns = {name: sealed[name] for name in _REPEATED}
-        cursor.execute(_INSERT, [*columns.values(), body, digest])
+        cursor.execute(INSERT, [*columns.values(), body, digest])
         entry = JournalEntry(**columns, body=body, hash=digest)
         if detail:
             JournalDetail.objects.create(entry=entry, salt=salt, content=content.decode())

@@ -203,8 +203,12 @@ class OutboxBackend(BaseEmailBackend):
 
 def send_pending() -> int:
     """Send what is due, oldest first; returns how many messages left. What has no channel yet
-    waits."""
+    waits as long as what could not leave, then is given up and forgotten."""
     ready = [name for name, channel in _channels.items() if channel.is_ready()]
+    now = clock.now()
+    Message.objects.filter(
+        sent_at=None, given_up_at=None, created_at__lte=now - GIVE_UP_AFTER
+    ).exclude(channel__in=ready).update(given_up_at=now, body="", last_error="no channel")
     due = Message.objects.filter(
         channel__in=ready, sent_at=None, given_up_at=None, next_attempt_at__lte=clock.now()
     )

@@ -76,8 +76,14 @@ class Store(Protocol):
     def names(self, prefix: str) -> list[str]:
         """The names directly under a prefix, sorted."""
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key under a prefix, at any depth, in no order."""
+
     def remove(self, key: str) -> bool:
         """Remove an object for good; False when there was none."""
+
+    def tidy(self, prefix: str) -> None:
+        """Remove the folders under a prefix, itself included, that hold nothing."""
 
     def sweep(self, before: datetime) -> int:
         """Forget the puts that a crash cut short before that instant; returns how many."""
@@ -254,6 +260,16 @@ class FolderStore(Store):
             return False
         self.files.fsync_folder(self.path(key).parent)
         return True
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        for folder, _, names in os.walk(self.path(prefix)):
+            for name in names:
+                yield Path(folder, name).relative_to(self.root).as_posix()
+
+    def tidy(self, prefix: str) -> None:
+        for folder, _, _ in os.walk(self.path(prefix), topdown=False):
+            with suppress(OSError):  # it holds something
+                Path(folder).rmdir()
 
     def sweep(self, before: datetime) -> int:
         folder, swept = self.root / TEMPORARY, 0

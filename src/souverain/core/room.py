@@ -49,6 +49,11 @@ ROOM = Room(
             },
         ),
         Permission(
+            "core.journal_detail",
+            "Lire le détail personnel du journal",
+            {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
+        ),
+        Permission(
             "core.supervise",
             "Voir la supervision",
             {
@@ -79,6 +84,13 @@ ROOM = Room(
         Permission("core.operate", "Exploiter le cloud", {Role.OPERATOR: Reach.EVERYWHERE}),
     ),
     settings=(
+        Setting("PORT", "Le port du portail", "8000"),
+        Setting("SOUVERAIN_HOME", "Le dossier des données", "var/"),
+        Setting("DATABASE_URL", "La base de données : SQLite ou PostgreSQL", "SQLite"),
+        Setting("SOUVERAIN_PUBLIC_URL", "L'adresse que les gens tapent", "http://localhost:8000"),
+        Setting("SOUVERAIN_BEHIND_PROXY", "1 derrière un serveur mandataire", ""),
+        Setting("SOUVERAIN_SMTP_URL", "Le serveur de courrier ; vide : rien ne part", ""),
+        Setting("SOUVERAIN_MAIL_FROM", "L'expéditeur du courrier", "cloud@cotedor.invalid"),
         Setting(
             "SOUVERAIN_OIDC_DISCOVERY_URL", "Adresse de découverte du service de connexion", ""
         ),
@@ -97,6 +109,27 @@ ROOM = Room(
         Setting("SOUVERAIN_S3_ACCESS_KEY", "Identifiant de la clé S3", ""),
         Setting("SOUVERAIN_S3_SECRET_KEY", "Secret de la clé S3", ""),
     ),
+    verbs={
+        "access.refused": "Accès refusé",
+        "egress.allowed": "Destination extérieure permise",
+        "egress.refused": "Destination extérieure refusée",
+        "egress.removed": "Destination extérieure retirée",
+        "invitation.accepted": "Invitation acceptée",
+        "invitation.revoked": "Invitation retirée",
+        "invitation.sent": "Personne invitée",
+        "job.cancelled": "Travail annulé",
+        "job.done": "Travail terminé",
+        "job.failed": "Travail en échec",
+        "job.interrupted": "Travail interrompu",
+        "job.submitted": "Travail demandé",
+        "journal.detail_erased": "Détail personnel effacé du journal",
+        "journal.exported": "Journal exporté",
+        "role.removed": "Rôle retiré",
+        "session.opened": "Connexion",
+        "session.refused": "Connexion refusée",
+        "token.created": "Jeton d'accès créé",
+        "token.revoked": "Jeton d'accès révoqué",
+    },
     health=(
         HealthCheck("database", "Base de données", _database_answers),
         HealthCheck("worker", "Travaux et envois", worker.health),

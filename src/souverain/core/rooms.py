@@ -141,6 +141,8 @@ class Room:
     jobs: Sequence[JobFunction] = ()
     periodic: Sequence[Periodic] = ()
     holdings: Sequence[Holding] = ()
+    verbs: Mapping[str, str] = field(default_factory=dict)
+    """What each verb of the room's journal entries says in French."""
     urls: str = ""
     """Dotted module of the pages' routes, mounted on `/<name>/`."""
     api: str = ""
@@ -177,6 +179,12 @@ def menu() -> list[NavigationItem]:
     """The main menu: the home room's lines first, then the others' in the order of the rooms."""
     by_home_first = sorted(load().values(), key=lambda room: not room.home)
     return [item for room in by_home_first for item in room.navigation]
+
+
+@cache
+def verbs() -> dict[str, str]:
+    """The French words of every journal verb, by verb."""
+    return {verb: words for room in load().values() for verb, words in room.verbs.items()}
 
 
 def every(attribute: str) -> Iterator[Any]:

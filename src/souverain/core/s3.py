@@ -207,6 +207,15 @@ class S3Store(Store):
         paths = [*found["common_prefixes"], *(item["path"] for item in found["objects"])]
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        with self.calling():
+            for page in obstore.list(self.client, self.key(prefix) + "/"):
+                for item in page:
+                    yield item["path"].removeprefix(self._prefix)
+
+    def tidy(self, prefix: str) -> None:
+        """S3 has no folders."""
+
     def remove(self, key: str) -> bool:
         if self.size(key) is None:
             return False

@@ -19,6 +19,9 @@ FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
 STEADY_S = 60.0
 STOP_WITHIN_S = 30.0
+WEB_STOPS_WITHIN_S = 10
+_LEAVE_TOGETHER = ("setpriv", "--pdeathsig", "TERM", "--")
+"""util-linux (essential in Debian): SIGTERM for the child when its parent dies."""
 
 
 class Watched:
@@ -35,7 +38,10 @@ class Watched:
         while not self.stopping.is_set():
             started = time.monotonic()
             # A session of its own: Ctrl-C reaches the supervisor alone, which stops in order.
-            self.process = subprocess.Popen(self.command, start_new_session=True)
+            # And it goes with the supervisor, even killed: the port is free for the next start.
+            self.process = subprocess.Popen(
+                [*_LEAVE_TOGETHER, *self.command], start_new_session=True
+            )
             if self.stopping.is_set():
                 self.process.terminate()
             code = self._wait()
@@ -75,6 +81,8 @@ def web_command(
     return [
         *(sys.executable, "-m", "granian", "--interface", "asginl", "--no-access-log"),
         *("--host", host, "--port", str(port), "--workers", str(workers)),
+        # Live pages never end by themselves: a stop does not wait for them.
+        *("--workers-kill-timeout", str(WEB_STOPS_WITHIN_S)),
         *("--respawn-failed-workers", *tls, "souverain.config.asgi:application"),
     ]
 

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
@@ -376,6 +377,22 @@ def reactivate(actor: Actor, user: User) -> None:
     journal.append(actor, "user.reactivated", object=f"user:{user.pk}")
 
 
+@transaction.atomic
+def reset_second_factor(actor: Actor, user: User) -> None:
+    """For somebody who lost phone and codes: take the second factors away, end the sessions, and
+    tell the person, who may not have asked."""
+    _require_person(actor)
+    Authenticator.objects.filter(user=user).delete()
+    User.objects.filter(pk=user.pk).update(session_generation=F("session_generation") + 1)
+    notifications.notify(
+        [user],
+        "Votre double vérification a été retirée",
+        "Un opérateur du département l'a retirée. Si vous ne l'avez pas demandé, prévenez-le tout "
+        "de suite. Sinon, ajoutez de nouveau un téléphone ou une clé depuis « Mon profil ».",
+    )
+    journal.append(actor, "user.second_factor_reset", object=f"user:{user.pk}")
+
+
 def _group_name(name: str) -> str:
     spelt = " ".join(name.split())[:160]
     if not spelt:
@@ -442,6 +459,11 @@ def scopes_of(user: User) -> list[Permission]:
     ]
 
 
+def live_tokens(user: User) -> QuerySet[ApiToken]:
+    """The person's tokens that still open the API, newest first."""
+    return user.api_tokens.filter(revoked_at=None, expires_at__gt=clock.now()).order_by("-pk")
+
+
 @transaction.atomic
 def create_token(
     actor: Actor, user: User, *, name: str, scopes: Sequence[str], life: timedelta
@@ -456,8 +478,7 @@ def create_token(
         raise ValidationError(f"Droits refusés : {', '.join(foreign) or 'aucun choisi'}.")
     if not timedelta() < life <= TOKEN_LIFE_MAX:
         raise ValidationError("Un jeton dure d'un jour à un an.")
-    live = user.api_tokens.filter(revoked_at=None, expires_at__gt=clock.now())
-    if live.count() >= LIVE_TOKENS_MAX:
+    if live_tokens(user).count() >= LIVE_TOKENS_MAX:
         raise ValidationError(f"Vous avez déjà {LIVE_TOKENS_MAX} jetons : révoquez-en un d'abord.")
     secret = f"souv_{secrets.token_urlsafe(32)}"
     token = ApiToken.objects.create(

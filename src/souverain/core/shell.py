@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from souverain.core import rooms
 from souverain.core.access import ANONYMOUS, permits
+from souverain.core.accounts import lacks_second_factor
 from souverain.core.notifications import unread_count
 
 
@@ -29,5 +30,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         ],
         "unread_notifications": unread_count(actor.user) if actor.user else 0,
         "version": settings.VERSION,
+        # Called by the few pages that show it.
+        "lacks_second_factor": lambda: bool(actor.user and lacks_second_factor(actor.user)),
         "openid_name": settings.OPENID.name if settings.OPENID else "",
     }

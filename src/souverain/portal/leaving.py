@@ -10,7 +10,6 @@ writes the archive, runs the erasure in an order that a crash cannot harm, and s
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -29,7 +28,7 @@ from django.db import models, transaction
 from souverain.core import clock, devices, events, journal, queries
 from souverain.core.access import Actor
 from souverain.core.format import bytes_fr
-from souverain.core.jobs import Progress, Resources, job
+from souverain.core.jobs import Failed, Progress, Resources, job
 from souverain.core.models import (
     Invitation,
     JournalDetail,
@@ -48,6 +47,7 @@ from souverain.portal.models import Departure, Membership
 CHUNK = 1 << 20
 RESERVE_BYTES = 1 << 30
 """Left free on the disk whatever the export: the vault goes on receiving."""
+NAMELESS = "Appareil effacé"
 EXPORT_FORMAT, PROOF_FORMAT = "souverain-export-1", "souverain-erasure-proof-1"
 _README = """Export de {commune} ({code}), préparé le {day}.
 
@@ -141,7 +141,7 @@ def _journal_of(code: str) -> Iterator[Mapping[str, Any]]:
 
 
 def forget(code: str) -> Forgotten:
-    """Roles, invitations, people left without a role, names of devices, contacts, and the personal
+    """Roles, invitations, groups, people left without a role, names of devices, contacts, and the personal
     detail of the journal's entries."""
     organisation = Organisation.objects.get(code=code)
     roles = RoleAssignment.objects.filter(organisation=organisation)
@@ -153,9 +153,12 @@ def forget(code: str) -> Forgotten:
     counts = {
         "Rôles de membres": roles.delete()[0],
         "Invitations": invited.delete()[0],
+        "Groupes": organisation.groups.all().delete()[0],
         "Comptes de personnes": _forget_people(people),
         "Contacts": contact_count,
-        "Noms d'appareils": organisation.devices.exclude(name="").update(name="", holder=None),
+        "Noms d'appareils": organisation.devices.exclude(name=NAMELESS).update(
+            name=NAMELESS, holder=None
+        ),
         "Détails personnels du journal": _forget_details(code),
     }
     for membership in organisation.memberships.all():
@@ -194,7 +197,7 @@ def _forget_details(code: str) -> int:
 # The export --------------------------------------------------------------------------------------
 
 
-class DepartureError(Exception):
+class DepartureError(Failed):
     """A job of a departure cannot go on; the message is a French sentence."""
 
 
@@ -209,6 +212,24 @@ def archive_of(departure: Departure) -> Path:
 def destroy_export(departure: Departure) -> None:
     """The archive holds all of the commune's personal data: it does not outlive its purpose."""
     shutil.rmtree(folder_of(departure), ignore_errors=True)
+
+
+def remove_stale_exports() -> None:
+    """Remove what a killed or cancelled job left: an archive is kept only for a departure under
+    way, once it is ready or while it is being written."""
+    root = Path(settings.HOME) / "departures"
+    if not root.is_dir():
+        return
+    found = Departure.objects.filter(
+        cancelled_at=None, membership__state__in=(State.LEAVING, State.ERASING)
+    ).filter(
+        models.Q(exported_at__isnull=False)
+        | models.Q(export_job__isnull=False, export_job__finished_at=None)
+    )
+    kept = set(map(str, found.values_list("pk", flat=True)))
+    for folder in root.iterdir():
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def holdings_of(code: str) -> dict[str, dict[str, int]]:
@@ -268,11 +289,6 @@ def export_commune(progress: Progress, departure: int) -> dict[str, Any]:
         held = _write(found, partial, progress)
         size, sha256 = partial.stat().st_size, _durable_sha256(partial)
         partial.replace(archive)
-    except OSError as error:
-        destroy_export(found)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DepartureError("Le disque est plein : l'export n'a pas pu être écrit.") from None
-        raise
     except BaseException:
         destroy_export(found)
         raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
@@ -9,6 +11,7 @@ from souverain.core.rooms import (
     EventKind,
     Holding,
     NavigationItem,
+    Periodic,
     Permission,
     Reach,
     Room,
@@ -59,7 +62,8 @@ ROOM = Room(
     navigation=(
         NavigationItem("Accueil", "portal:home", "house", "core.public"),
         NavigationItem("Communes", "portal:communes", "map", "core.public"),
-        NavigationItem("Adhésions", "portal:memberships", "people", "membership.manage"),
+        NavigationItem("Adhésions", "portal:memberships", "building-check", "membership.manage"),
+        NavigationItem("Personnes", "portal:people", "people", "core.people"),
         NavigationItem("Journal", "portal:journal", "journal-text", "core.journal"),
         NavigationItem("Travaux", "portal:jobs", "hourglass-split", "core.jobs"),
         NavigationItem("Supervision", "portal:supervision", "activity", "core.supervise"),
@@ -75,6 +79,7 @@ ROOM = Room(
         (queries.forget_commune, leaving.forget),
     ),
     jobs=(leaving.export_commune, leaving.erase_commune),
+    periodic=(Periodic("stale-exports", timedelta(hours=1), leaving.remove_stale_exports),),
     holdings=(
         Holding(
             "Contacts des communes qui rejoignent le Cloud",

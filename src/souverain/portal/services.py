@@ -401,6 +401,22 @@ def stay(actor: Actor, departure: Departure) -> None:
     transaction.on_commit(lambda: destroy_export(departure))
 
 
+def note_export_taken(actor: Actor, departure: Departure) -> None:
+    """Somebody takes all that a commune has: it is written down."""
+    _journal(
+        actor,
+        "membership.export_taken",
+        departure.membership,
+        departure=departure.pk,
+        export_sha256=departure.export_sha256,
+    )
+
+
+def note_list_taken(actor: Actor) -> None:
+    """Somebody takes the list of the communes' contacts: it is written down."""
+    journal.append(actor, "membership.list_taken", data={"count": joined().count()})
+
+
 @transaction.atomic
 def acknowledge(actor: Actor, departure: Departure) -> None:
     """The commune has its export and could read it."""

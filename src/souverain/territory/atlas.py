@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import shapely
-from django.db.models import Count, Max
 from shapely.geometry.base import BaseGeometry
 
+from souverain.core.models import JournalEntry
 from souverain.territory.engine.cells import approximate_cells
 from souverain.territory.engine.decoupage import departement_of
 from souverain.territory.engine.projection import metric_crs
 from souverain.territory.engine.search import Entry, Index
 from souverain.territory.models import Commune, CommuneOutline, FormerCommune
+from souverain.territory.services import LOADED, OUTLINES_IMPORTED
 
 CELLS_SOURCE = (
     "Cellules approchées, tracées autour d'un point par commune (IGN, Admin Express 2018)"
@@ -141,9 +142,11 @@ def atlas() -> Atlas:
 
 
 def _version() -> tuple[Any, ...]:
-    communes = Commune.objects.aggregate(count=Count("pk"), at=Max("updated_at"))
-    outlines = CommuneOutline.objects.aggregate(count=Count("pk"), at=Max("imported_at"))
-    return (communes["count"], communes["at"], outlines["count"], outlines["at"])
+    """The last verb that wrote here, by the journal: its order is that of the commits, which the
+    clock's is not (a clock set back, two imports at once)."""
+    verbs = JournalEntry.objects.filter(verb__in=(LOADED, OUTLINES_IMPORTED)).order_by("-seq")
+    last = verbs.values_list("seq", "hash").first()
+    return (Commune.objects.count(), last and (last[0], bytes(last[1])))
 
 
 def _build(version: tuple[Any, ...]) -> Atlas:

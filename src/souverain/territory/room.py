@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from souverain.core.rooms import DataClass, Health, HealthCheck, Holding, Permission, Room
+from souverain.core.rooms import DataClass, Health, HealthCheck, Holding, Permission, Room, Setting
 
 
 def _communes_are_loaded() -> Health:
@@ -18,6 +18,12 @@ ROOM = Room(
     summary="Les communes et les intercommunalités du département.",
     icon="map",
     permissions=(Permission("territory.view", "Voir les communes", public=True),),
+    settings=(Setting("SOUVERAIN_DEPARTEMENT", "Le numéro du département", "21"),),
+    verbs={
+        "territory.loaded": "Communes chargées",
+        "territory.outlines_imported": "Contours des communes importés",
+        "territory.outlines_refused": "Fichier de contours refusé",
+    },
     health=(HealthCheck("communes", "Communes", _communes_are_loaded),),
     holdings=(
         Holding(

@@ -14,6 +14,7 @@ from souverain.core import clock, journal
 from souverain.core.access import Actor
 from souverain.core.models import Organisation
 from souverain.core.services import put_organisations
+from souverain.core.transactions import serialise_writers
 from souverain.territory.engine.decoupage import (
     Departement,
     departement_of,
@@ -21,7 +22,6 @@ from souverain.territory.engine.decoupage import (
     read_departement,
 )
 from souverain.territory.engine.outlines import (
-    Outlines,
     OutlinesError,
     RowFault,
     read_outlines,
@@ -39,30 +39,40 @@ POSITIONS = Path(__file__).parent / "data"
 DISPLAY_TOLERANCE_M = 100.0
 COLUMNS = ("name", "siren", "population", "postcodes", "arrondissement", "epci", "updated_at")
 POSITION_COLUMNS = ("longitude_deg", "latitude_deg", "area_km2")
+LOADED, OUTLINES_IMPORTED = "territory.loaded", "territory.outlines_imported"
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Loaded:
+    """What a département holds now. `number`: as its organisation's code, `2A` for « 2a »."""
+
+    number: str
     communes: int
     epcis: int
     former_communes: int
     population: int
 
 
-@transaction.atomic
 def load_departement(actor: Actor, number: str, folder: Path) -> Loaded:
     """Create or bring up to date a département, its EPCI and its communes from the folder of
     `@etalab/decoupage-administratif`. Raises `DecoupageError`, in French, naming file and key."""
     number = normalise_number(number)
     read = read_departement(folder, number)
     known = POSITIONS / f"communes-{number}.csv"
-    positions = read_positions(known) if known.exists() else {}
+    return _write_departement(actor, read, read_positions(known) if known.exists() else {})
+
+
+@transaction.atomic
+def _write_departement(actor: Actor, read: Departement, positions: dict[str, Position]) -> Loaded:
+    serialise_writers()  # before the first row: two verbs of the territory never wait in a ring
+    number = read.number
     put_organisations(Organisation.Kind.DEPARTEMENT, [(number, read.name, "")])
     _put_epcis(read)
     _put_communes(read, positions)
     _put_former(read)
     loaded = Loaded(
+        number=number,
         communes=len(read.communes),
         epcis=len(read.epcis),
         former_communes=len(read.former_communes),
@@ -70,7 +80,7 @@ def load_departement(actor: Actor, number: str, folder: Path) -> Loaded:
     )
     journal.append(
         actor,
-        "territory.loaded",
+        LOADED,
         organisation=number,
         data={"communes": loaded.communes, "epcis": loaded.epcis},
     )
@@ -191,7 +201,20 @@ def import_outlines(
             actor, "territory.outlines_refused", organisation=number, reason="unusable file"
         )
         raise
-    _write_outlines(actor, number, communes, read, source or file.name, digest)
+    lighter = simplify_for_display(read.outlines, number, DISPLAY_TOLERANCE_M)
+    places = positions_from_outlines(read.outlines, metric_crs(number))
+    rows = [
+        CommuneOutline(
+            commune=communes[place.code],
+            geometry=shapely.to_wkb(read.outlines[place.code]),
+            display=shapely.to_wkb(lighter[place.code]),
+            area_km2=place.area_km2,
+            source=(source or file.name)[:200],
+            file_sha256=digest,
+        )
+        for place in places
+    ]
+    _write_outlines(actor, number, rows, places, len(read.faults))
     return Imported(
         outlines=len(read.outlines),
         merged=len(read.merged),
@@ -221,43 +244,21 @@ def _sha256(file: Path) -> str:
 
 @transaction.atomic
 def _write_outlines(
-    actor: Actor,
-    number: str,
-    communes: dict[str, Commune],
-    read: Outlines,
-    source: str,
-    digest: str,
+    actor: Actor, number: str, rows: list[CommuneOutline], places: list[Position], left_out: int
 ) -> None:
-    lighter = simplify_for_display(read.outlines, number, DISPLAY_TOLERANCE_M)
-    places = positions_from_outlines(read.outlines, metric_crs(number))
-    now = clock.now()
+    serialise_writers()
     CommuneOutline.objects.bulk_create(
-        [
-            CommuneOutline(
-                commune=communes[place.code],
-                geometry=shapely.to_wkb(read.outlines[place.code]),
-                display=shapely.to_wkb(lighter[place.code]),
-                area_km2=place.area_km2,
-                source=source[:200],
-                file_sha256=digest,
-                imported_at=now,
-            )
-            for place in places
-        ],
+        rows,
         update_conflicts=True,
         unique_fields=["commune"],
         update_fields=["geometry", "display", "area_km2", "source", "file_sha256", "imported_at"],
     )
-    _place_those_without_a_point(communes, places)
+    _place_those_without_a_point({row.commune.code: row.commune for row in rows}, places)
     journal.append(
         actor,
-        "territory.outlines_imported",
+        OUTLINES_IMPORTED,
         organisation=number,
-        data={
-            "file_sha256": digest,
-            "outlines": len(read.outlines),
-            "left_out": len(read.faults),
-        },
+        data={"file_sha256": rows[0].file_sha256, "outlines": len(rows), "left_out": left_out},
     )
 
 

@@ -9,10 +9,8 @@ even while the commune has come back.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection, transaction
@@ -149,9 +147,11 @@ def _remove(rows: QuerySet[Any]) -> None:
     """Remove the vault's records that lead to these rows, and the rows when they are the vault's:
     a kind of record added to the room later is not forgotten here."""
     model: type[Model] = rows.model
-    for relation in model._meta.related_objects:
+    for relation in model._meta.get_fields(include_hidden=True):
+        if not (relation.is_relation and relation.auto_created):
+            continue
         related = relation.related_model
-        if isinstance(related, type) and related._meta.app_label == ROOM:
+        if related._meta.app_label == ROOM:
             _remove(related._default_manager.filter(**{f"{relation.field.name}__in": rows}))
     if model._meta.app_label == ROOM:
         rows.delete()
@@ -193,31 +193,26 @@ def _guards_lifted() -> Iterator[None]:
 def sweep(code: str) -> int:
     """Destroy the commune's files that no record vouches for; returns how many. What is received
     meanwhile is recorded under the same lock, and so is kept."""
+    store, prefix = services.store(), f"vault/{code}"
+    keys = list(store.keys(prefix))
     destroyed = 0
-    root = services.store().path(f"vault/{code}")
-    paths = [
-        Path(folder) / name for folder, _, names in os.walk(root, topdown=False) for name in names
-    ]
-    for start in range(0, len(paths), _BATCH):
+    for start in range(0, len(keys), _BATCH):
         with transaction.atomic():
             serialise_writers()
-            for path in paths[start : start + _BATCH]:
-                if not _vouched_for(code, path.relative_to(root)):
-                    key = f"vault/{code}/{path.relative_to(root).as_posix()}"
-                    destroyed += services.store().remove(key)
+            for key in keys[start : start + _BATCH]:
+                if not _vouched_for(code, key.split("/")[2:]):
+                    destroyed += store.remove(key)
     with transaction.atomic():
         serialise_writers()
-        for folder, _, _ in os.walk(root, topdown=False):
-            with suppress(OSError):  # it holds a living object
-                Path(folder).rmdir()
+        store.tidy(prefix)
     return destroyed
 
 
-def _vouched_for(code: str, path: Path) -> bool:
+def _vouched_for(code: str, parts: Sequence[str]) -> bool:
     """Whether a record of the present, or a lock of a set that exists, names this file."""
-    if len(path.parts) < 2:
+    if len(parts) < 2:
         return False
-    set_code, kind, name = path.parts[0], path.parts[1], path.name
+    set_code, kind, name = parts[0], parts[1], parts[-1]
     sets = _sets(code).filter(code=set_code)
     if kind == "locks":
         return sets.exists()

@@ -8,13 +8,15 @@ interface Item {
   name: string
   postcodes?: string[]
   epci_name?: string | null
+  found_as?: { name: string | null } | null
 }
 
 const SHOWN = 10
 const PAUSE_MS = 150
 
 function detail(item: Item): string {
-  return [item.postcodes?.[0] ?? item.code, item.epci_name ?? ''].filter(Boolean).join(' · ')
+  const former = item.found_as?.name ? `anciennement ${item.found_as.name}` : ''
+  return [former, item.postcodes?.[0] ?? item.code, item.epci_name].filter(Boolean).join(' · ')
 }
 
 class Combobox {
@@ -33,7 +35,7 @@ class Combobox {
       attributes: { id, role: 'listbox', 'aria-label': 'Propositions' },
     })
     this.list.hidden = true
-    this.status = create('div', { className: 'visually-hidden', attributes: { role: 'status' } })
+    this.status = create('div', { className: 'combobox-status', attributes: { role: 'status' } })
     this.target = document.getElementById(
       input.dataset['comboboxTarget'] ?? '',
     ) as HTMLInputElement | null
@@ -55,6 +57,7 @@ class Combobox {
     if (this.target) this.target.value = ''
     clearTimeout(this.timer)
     this.pending?.abort()
+    this.say('', false)
     const query = this.input.value.trim()
     if (query.length < 2) return this.close()
     this.timer = window.setTimeout(() => void this.ask(query), PAUSE_MS)
@@ -72,7 +75,7 @@ class Combobox {
     } catch (error) {
       if ((error as Error).name === 'AbortError') return
       this.close()
-      this.status.textContent = 'La recherche ne répond pas. Réessayez dans un instant.'
+      this.say('La recherche ne répond pas. Réessayez dans un instant.', true)
     }
   }
 
@@ -82,10 +85,14 @@ class Combobox {
     const count = this.items.length
     this.list.hidden = count === 0
     this.input.setAttribute('aria-expanded', String(count > 0))
-    this.status.textContent =
-      count === 0
-        ? 'Aucune commune trouvée.'
-        : `${count} ${count > 1 ? 'communes proposées' : 'commune proposée'}.`
+    if (count === 0) this.say('Aucune commune trouvée.', true)
+    else this.say(`${count} ${count > 1 ? 'communes proposées' : 'commune proposée'}.`, false)
+  }
+
+  /** Told to everybody when the list has nothing to show, to screen readers always. */
+  private say(words: string, toAll: boolean): void {
+    this.status.textContent = words
+    this.status.classList.toggle('visually-hidden', !toAll)
   }
 
   private option(item: Item, index: number): HTMLLIElement {
@@ -113,6 +120,7 @@ class Combobox {
   }
 
   private pressed(event: KeyboardEvent): void {
+    if (event.isComposing) return
     if (event.key === 'Escape' && !this.list.hidden) {
       event.preventDefault()
       return this.close()

@@ -54,17 +54,19 @@ def read(environ: Mapping[str, str]) -> OpenID | None:
             "SOUVERAIN_OIDC_CLIENT_ID et SOUVERAIN_OIDC_CLIENT_SECRET sont nécessaires avec "
             "SOUVERAIN_OIDC_DISCOVERY_URL."
         )
-    kind = environ.get("SOUVERAIN_OIDC_KIND", "oidc")
+    kind = environ.get("SOUVERAIN_OIDC_KIND") or "oidc"
     if kind not in ("oidc", "proconnect"):
         raise SystemExit("SOUVERAIN_OIDC_KIND : proconnect ou oidc.")
     proconnect = kind == "proconnect"
-    demanded = environ.get("SOUVERAIN_OIDC_ACR", "eidas1" if proconnect else "")
+    demanded = environ.get("SOUVERAIN_OIDC_ACR") or ("eidas1" if proconnect else "")
     return OpenID(
         discovery_url=discovery_url,
         client_id=client_id,
         client_secret=client_secret,
         proconnect=proconnect,
-        name="ProConnect" if proconnect else environ.get("SOUVERAIN_OIDC_NAME", "mon organisation"),
+        name="ProConnect"
+        if proconnect
+        else environ.get("SOUVERAIN_OIDC_NAME") or "mon organisation",
         accepted_acr=_EIDAS.get(demanded, (demanded,)) if demanded else (),
     )
 

@@ -117,7 +117,7 @@ def _has_credentials(user: User) -> bool:
 
 def is_linked(user: User) -> bool:
     """Whether an identity of the provider already opens this account."""
-    return SocialAccount.objects.filter(user=user, provider="openid").exists()
+    return bool(SocialAccount.objects.filter(user=user, provider="openid").exists())
 
 
 def _require_role_on(config: OpenID, siret: str, user: User) -> None:

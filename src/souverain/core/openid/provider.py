@@ -21,6 +21,13 @@ from souverain.core.openid.config import WELL_KNOWN, OpenID, is_safe
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
 
 
+def configured() -> OpenID:
+    """The provider of this program; asked for only where there is one."""
+    if settings.OPENID is None:
+        raise OAuth2Error("no provider is set up")
+    return settings.OPENID
+
+
 class OpenIDAdapter(OAuth2Adapter):  # type: ignore[misc]
     """One sign-in: reads the discovery document, exchanges the code, checks the tokens."""
 
@@ -29,8 +36,7 @@ class OpenIDAdapter(OAuth2Adapter):  # type: ignore[misc]
 
     @property
     def config(self) -> OpenID:
-        config: OpenID = settings.OPENID
-        return config
+        return configured()
 
     @cached_property
     def discovered(self) -> dict[str, Any]:
@@ -105,11 +111,11 @@ class OpenIDProvider(OAuth2Provider):  # type: ignore[misc]
         return {"process": "login", "next_url": get_next_redirect_url(request)}
 
     def get_scope(self) -> list[str]:
-        return list(settings.OPENID.scopes)
+        return list(configured().scopes)
 
     def get_pkce_params(self) -> dict[str, Any]:
         """PKCE, except at ProConnect, which refuses every parameter that it does not document."""
-        if settings.OPENID.proconnect:
+        if configured().proconnect:
             return {}
         self.app.settings["oauth_pkce_enabled"] = True
         return dict(super().get_pkce_params())
@@ -128,7 +134,7 @@ class OpenIDProvider(OAuth2Provider):  # type: ignore[misc]
             process,
             next_url,
             data,
-            auth_params={"nonce": nonce, **_demanded_level(settings.OPENID)},
+            auth_params={"nonce": nonce, **_demanded_level(configured())},
             nonce=nonce,
         )
 

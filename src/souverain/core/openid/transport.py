@@ -28,7 +28,7 @@ class EgressAdapter(HTTPAdapter):
         try:
             with egress.permitted(host, port, PURPOSE, DataClass.PERSONAL):
                 response = super().send(request, *args, **kwargs)
-                response._content = _bounded(response)  # type: ignore[attr-defined]
+                response._content = _bounded(response)
         except OSError as error:
             if isinstance(error, requests.RequestException):
                 raise
@@ -55,8 +55,8 @@ class Session(requests.Session):
         for scheme in ("https://", "http://"):
             self.mount(scheme, EgressAdapter())
 
-    def request(self, method: str | bytes, url: str | bytes, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        return super().request(method, url, **{**kwargs, "allow_redirects": False})
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        return super().send(request, **{**kwargs, "allow_redirects": False})
 
 
 def get(url: str, headers: Mapping[str, str] | None = None) -> requests.Response:

@@ -21,7 +21,7 @@ from requests import RequestException
 
 from souverain.core.access import requires
 from souverain.core.openid.config import is_safe
-from souverain.core.openid.provider import OpenIDAdapter
+from souverain.core.openid.provider import OpenIDAdapter, configured
 
 _LEAVING = "openid_leaving"
 
@@ -29,7 +29,7 @@ _LEAVING = "openid_leaving"
 def _going(request: HttpRequest, url: str, sentence: str) -> HttpResponse:
     """A page that goes on by itself. A redirection of the form would be refused by the content
     policy (`form-action`), which would otherwise have to name every host of a federation."""
-    context = {"url": url, "sentence": sentence, "provider": settings.OPENID.name}
+    context = {"url": url, "sentence": sentence, "provider": configured().name}
     return render(request, "openid/going.html", context)
 
 

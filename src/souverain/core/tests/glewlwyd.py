@@ -3,6 +3,7 @@ temporary folder. Set up through its own administration API, as an administrator
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -20,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 SCHEMA = Path("/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3")
-SHARE = Path("/usr/share/glewlwyd/webapp")
+WEBAPP = Path("/usr/share/glewlwyd/webapp")
+PAGES_CONFIG = Path("/usr/share/glewlwyd/templates/config.json")
 CLIENT, SECRET, PASSWORD = "cloud-cotedor", "un-secret-de-client", "mot-de-passe-chez-glewlwyd"
 # What Debian's database holds at first; changed here by nobody, the copy lives for one test run.
 ADMIN = {"username": "admin", "password": "password"}
@@ -61,11 +63,15 @@ class Glewlwyd:
         database = self.folder / "glewlwyd.sqlite3"
         with sqlite3.connect(database) as connection:
             connection.executescript(SCHEMA.read_text())
+        # Its pages, whole: Debian ships links that the server does not follow.
+        pages = self.folder / "pages"
+        shutil.copytree(WEBAPP, pages, ignore=shutil.ignore_patterns("config.json"))
+        shutil.copy(PAGES_CONFIG, pages / "config.json")
         (self.folder / "glewlwyd.conf").write_text(
             f'port={self.port}\nbind_address="127.0.0.1"\nexternal_url="{self.url}"\n'
             'login_url="login.html"\napi_prefix="api"\nlog_mode="file"\nlog_level="WARNING"\n'
             f'log_file="{self.folder / "glewlwyd.log"}"\n'
-            f'static_files_path="{SHARE}"\n'
+            f'static_files_path="{pages}"\n'
             'cookie_secure=0\nsession_expiration=3600\nsession_key="GLEWLWYD2_SESSION_ID"\n'
             'admin_scope="g_admin"\nprofile_scope="g_profile"\nhash_algorithm="SHA512"\n'
             'user_module_path="/usr/lib/glewlwyd/user"\n'

@@ -158,7 +158,7 @@ def test_a_job_over_its_time_limit_is_stopped_and_says_so(scenario) -> None:
 job = until(jobs.submit(SYSTEM, brief, {}), executor, ENDED)
 print(json.dumps([job.state, job.error]))
 """)
-    assert seen == ["failed", "Arrêté : il a dépassé 1 secondes."]
+    assert seen == ["failed", "Arrêté : il a duré plus de 1\u00a0s."]
 
 
 def test_a_job_over_its_memory_fails_in_french_and_the_worker_lives(scenario) -> None:

@@ -6,24 +6,18 @@ import socket
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import send_mail
 
 from souverain.core import clock, notifications
 from souverain.core.models import Message, Notification, User
+from souverain.core.tests.certificates import write_certificate
 
-LOOPBACK = IPv4Address("127.0.0.1")
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -50,25 +44,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def certificate(tmp_path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, signed by its own key, and that key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "essai")])
-    now = clock.now()
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    files = tmp_path / "cert.pem", tmp_path / "key.pem"
-    files[0].write_bytes(signed.public_bytes(Encoding.PEM))
-    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return files
+    return write_certificate(tmp_path)
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -103,6 +79,41 @@ def test_starttls_carries_the_account_to_a_trusted_server_only(
         server.stop()
     assert set(given) == ({b"compte mot@passe"} if trusted else set())
     assert len(inbox.letters) == int(trusted)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_smtps_carries_mail_to_a_trusted_server_only(
+    person, port, settings, certificate, monkeypatch, trusted: bool
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    settings.SMTP_URL = f"smtps://127.0.0.1:{port}"
+    inbox = Inbox()
+    server = Controller(inbox, hostname="127.0.0.1", port=port, ssl_context=context)
+
+    def greet() -> None:
+        """The controller knocks at its own door; its server context cannot do it over TLS."""
+        client = ssl.create_default_context(cafile=str(certificate[0]))
+        with socket.create_connection(("127.0.0.1", port), 5) as plain:
+            client.wrap_socket(plain, server_hostname="127.0.0.1").recv(100)
+
+    monkeypatch.setattr(server, "_trigger_server", greet)
+    server.start()
+    try:
+        notifications.notify([person], "Bonjour")
+        assert notifications.send_pending() == int(trusted)
+    finally:
+        server.stop()
+    assert len(inbox.letters) == int(trusted)
+    error = Message.objects.get().last_error
+    assert error == "" if trusted else error.startswith("SSLCertVerificationError")
+
+
+def test_smtps_is_on_port_465() -> None:
+    server = notifications.SmtpServer.parse("smtps://mail.example.fr")
+    assert (server.port, server.tls, server.starttls) == (465, True, False)
 
 
 @pytest.fixture
@@ -149,12 +160,17 @@ def test_mail_of_the_libraries_goes_through_the_outbox(db, settings) -> None:
     ]
 
 
-def test_without_a_server_messages_wait(person, settings) -> None:
+def test_without_a_server_messages_wait_a_day(person, settings) -> None:
     settings.SMTP_URL = ""
     notifications.notify([person], "Bonjour")
     assert notifications.send_pending() == 0
     message = Message.objects.get()
     assert (message.attempts, message.given_up_at) == (0, None)
+    with clock.frozen(clock.now() + notifications.GIVE_UP_AFTER):
+        assert notifications.send_pending() == 0
+    message.refresh_from_db()
+    assert message.given_up_at is not None
+    assert message.body == "", "a link in it must not stay readable"
 
 
 def test_a_server_that_comes_back_gets_the_message(person, port) -> None:

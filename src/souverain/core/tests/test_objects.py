@@ -243,6 +243,23 @@ def test_listing_removing_and_what_is_not_there(store: Store) -> None:
     store.check()
 
 
+def test_every_key_under_a_prefix_is_found_and_empty_folders_go(store: Store) -> None:
+    keys = {"vault/21231/general/config", "vault/21231/general/data/ab/abcd", "vault/21054/x"}
+    for key in keys:
+        incoming = store.incoming()
+        incoming.write(b"x")
+        incoming.commit(key)
+    assert set(store.keys("vault")) == keys
+    assert set(store.keys("vault/21054")) == {"vault/21054/x"}
+    assert list(store.keys("nothing")) == []
+    for key in keys - {"vault/21054/x"}:
+        store.remove(key)
+    store.tidy("vault")
+    assert set(store.keys("vault")) == {"vault/21054/x"}
+    if isinstance(store, FolderStore):  # SeaweedFS keeps its own folders, which hold nothing
+        assert store.names("vault") == ["21054"]
+
+
 def test_what_a_crash_left_is_swept_a_day_later(store: Store) -> None:
     incoming = store.incoming()
     incoming.write(bytes(LARGE))

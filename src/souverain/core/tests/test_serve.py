@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -53,6 +54,19 @@ def test_a_dead_child_starts_again_and_a_signal_stops_all(number: int) -> None:
         for pid in (children["web"], again):
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
+
+
+def test_children_leave_with_a_supervisor_that_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR], stdout=subprocess.PIPE, text=True
+    ) as supervisor:
+        children = dict(started(supervisor.stdout) for _ in range(2))
+        supervisor.kill()
+        # The pipe is closed, and so readable, when the last of them is gone.
+        gone, _, _ = select.select([supervisor.stdout], [], [], 30)
+        for pid in () if gone else children.values():
+            os.kill(pid, signal.SIGKILL)
+        assert gone
 
 
 def test_a_taken_port_is_refused_in_french() -> None:

@@ -85,7 +85,7 @@ def text(processings: Sequence[Processing]) -> Text:
     categories = sorted({name for found in processings for name in found.data_classes})
     return Text(
         VERSION,
-        (
+        _typeset(
             Clause(
                 "Objet",
                 (
@@ -101,8 +101,7 @@ def text(processings: Sequence[Processing]) -> Text:
                 (
                     "La convention prend effet à sa signature par les deux parties. Elle dure tant "
                     "que la commune adhère au Cloud Côte-d'Or et jusqu'à la remise de la preuve "
-                    "d'effacement de ses données. La commune peut partir quand elle le veut, sans "
-                    "frais.",
+                    "d'effacement de ses données. La commune peut partir quand elle le veut.",
                 ),
             ),
             Clause(
@@ -197,6 +196,17 @@ def text(processings: Sequence[Processing]) -> Text:
                 ),
             ),
         ),
+    )
+
+
+def _typeset(*clauses: Clause) -> tuple[Clause, ...]:
+    """French punctuation: a semicolon or a colon never begins a line."""
+
+    def tied(sentence: str) -> str:
+        return sentence.replace(" ;", "\u00a0;").replace(" :", "\u00a0:")
+
+    return tuple(
+        Clause(c.title, tuple(map(tied, c.paragraphs)), tuple(map(tied, c.items))) for c in clauses
     )
 
 

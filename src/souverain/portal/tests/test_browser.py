@@ -26,6 +26,7 @@ PASSWORD = "vignes-et-climats-2026"
 class Cloud(NamedTuple):
     url: str
     sign_in_link: str
+    environment: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         server = subprocess.Popen([*command, "serve"], env=environment, stdout=log, stderr=log)
     try:
         wait_for_health(f"http://localhost:{port}/health", server, home / "serve.log")
-        yield Cloud(f"http://localhost:{port}", link)
+        yield Cloud(f"http://localhost:{port}", link, environment)
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
@@ -127,7 +128,11 @@ def test_a_newcomer_becomes_operator_and_invites_a_secretary(
         "/vault/communes/21231/",
         "/journal/",
         "/supervision/",
+        "/travaux/",
         "/profil/",
+        "/profil/jetons/",
+        "/administration/personnes/",
+        "/administration/21231/membres/",
         "/notifications/",
         "/documentation-technique/",
         "/mentions-legales/",
@@ -146,7 +151,7 @@ def test_a_newcomer_becomes_operator_and_invites_a_secretary(
                 page.screenshot(path=f"{folder}/{name}-{width}.png")
 
     page.set_viewport_size({"width": 1280, "height": 900})
-    page.goto(f"{cloud.url}/communes/21231/")
+    page.goto(f"{cloud.url}/administration/21231/membres/")
     page.get_by_label("Adresse électronique").fill("secretaire@dijon.example")
     page.get_by_role("button", name="Inviter").click()
     link = page.locator("#lien").text_content() or ""

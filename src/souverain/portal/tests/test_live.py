@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
-from souverain.core import live
+from souverain.core import live, serve
 from souverain.vault.tests.conftest import Server
 
 MAKE = """
-from datetime import timedelta
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
 call_command("createcachetable", verbosity=0)
 call_command("collectstatic", interactive=False, verbosity=0)
-from souverain.core import jobs, services, verification
+from django.conf import settings
+from django.test import Client
+from souverain.core import jobs, verification
 from souverain.core.access import SYSTEM
 from souverain.core.models import Organisation, RoleAssignment, User
 place = Organisation.objects.create(kind="departement", code="21", name="Côte-d'Or")
 user = User.objects.create_user("operateur@exemple.fr")
 RoleAssignment.objects.create(user=user, role="operator", organisation=place)
-_, secret = services.create_token(
-    SYSTEM, user, name="essai", scopes=["core.jobs"], life=timedelta(days=1)
-)
-print(secret, jobs.submit(SYSTEM, verification.verify_journal, {}).pk)
+visitor = Client()
+visitor.force_login(user)
+print(visitor.cookies[settings.SESSION_COOKIE_NAME].OutputString().split(";")[0], jobs.submit(SYSTEM, verification.verify_journal, {}).pk)
 """
 
 
@@ -40,9 +45,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_many_pages_follow_a_job_and_the_others_are_still_served(server: Server) -> None:
-    secret, job = server.python(MAKE).split()
+    cookie, job = server.python(MAKE).split()
     server.start()
-    headers = {"Authorization": f"Bearer {secret}"}
+    headers = {"Cookie": cookie}
 
     def ask(path: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
@@ -80,3 +85,27 @@ def test_many_pages_follow_a_job_and_the_others_are_still_served(server: Server)
         assert answer.read().strip() == b""
     again = ask(path)[1]
     assert again.status == 200 and message(again)["state"] == "done"
+
+    # A stop does not wait for the pages that still listen.
+    server.kill()
+    server.python(update % ("running", 4, "Encore"))
+    command = serve.web_command("127.0.0.1", server.port, None, None, 1)
+    with subprocess.Popen(command, env=server.environment, start_new_session=True) as web:
+        try:
+            listening = until_it_listens(lambda: ask(path)[1])
+            assert message(listening)["state"] == "running"
+            web.send_signal(signal.SIGTERM)
+            web.wait(serve.STOP_WITHIN_S)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(web.pid, signal.SIGKILL)
+
+
+def until_it_listens(ask: Callable[[], http.client.HTTPResponse]) -> http.client.HTTPResponse:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return ask()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

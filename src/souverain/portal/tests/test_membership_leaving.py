@@ -179,7 +179,9 @@ def test_the_erasure_leaves_nothing_and_harms_nobody_else(town: Town) -> None:
     gone = User.objects.get(pk=town.people["commune-member"].pk)
     assert (gone.is_active, gone.full_name, gone.has_usable_password()) == (False, "", False)
     assert "commune" not in gone.email
-    assert all(device.revoked_at and not device.name for device in town.dijon.devices.all())
+    devices = list(town.dijon.devices.all())
+    assert devices and all(device.revoked_at for device in devices)
+    assert {device.name for device in devices} == {"Appareil effacé"}
     assert queries.membership.ask("21231") is None
     assert Event.objects.filter(name="membership.left", organisation="21231").count() == 1
 
@@ -359,3 +361,20 @@ def test_a_file_of_a_sudden_crash_is_swept_too(town: Town) -> None:
     assert vault_departure.sweep("21054") == 1
     assert not orphan.exists()
     assert everything_about(town.beaune)["files"].keys()
+
+
+def test_what_a_killed_job_left_of_an_export_does_not_stay(town: Town) -> None:
+    kept = exported(town, member(town.dijon))
+    killed = services.leave(SYSTEM, member(town.beaune))
+    for departure in (killed, Departure(pk=999)):
+        leaving.folder_of(departure).mkdir(parents=True)
+        (leaving.folder_of(departure) / "export.partial").write_bytes(b"names")
+    leaving.remove_stale_exports()
+    assert leaving.archive_of(kept).exists()
+    assert leaving.folder_of(killed).exists(), "its job may be writing"
+    assert not leaving.folder_of(Departure(pk=999)).exists()
+    Job.objects.filter(pk=killed.export_job_id).update(finished_at=clock.now())
+    leaving.remove_stale_exports()
+    assert leaving.archive_of(kept).exists()
+    assert not leaving.folder_of(killed).exists()
+    leaving.destroy_export(kept)

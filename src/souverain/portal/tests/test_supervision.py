@@ -19,7 +19,7 @@ from souverain.core.models import RoleAssignment as Assignment
 from souverain.core.roles import Role
 from souverain.core.room import ROOM as CORE
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
@@ -18,9 +17,9 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from souverain.core import clock, jobs, live
-from souverain.core.access import organisations_in_reach, permits, requires
+from souverain.core.access import of_departement, organisations_in_reach, permits, requires
 from souverain.core.format import age_fr, datetime_fr, duration_fr, percent_fr
-from souverain.core.models import Job, Organisation, User
+from souverain.core.models import Job, User
 
 State = Job.State
 STATES = {
@@ -37,22 +36,30 @@ UNDER_WAY = (*jobs.WAITING, *jobs.ACTIVE)
 ENDED = frozenset(State) - frozenset(UNDER_WAY)
 
 
-def _departement() -> Organisation:
-    return Organisation.objects.get(code=settings.DEPARTEMENT)
-
-
 def _target(pk: UUID, **_: Any) -> dict[str, Any]:
     """Whose a job is: an organisation's (the département's by default), and who asked for it."""
     job = get_object_or_404(Job.objects.select_related("organisation"), pk=pk)
+    target = {"organisation": job.organisation} if job.organisation else of_departement()
+    return {**target, "owner": _owner(job)}
+
+
+def _owner(job: Job) -> User | None:
+    """The person who asked for a job, if it was one."""
     kind, _, identity = job.actor.partition(":")
-    owner = User.objects.filter(pk=identity).first() if kind == "user" else None
-    return {"organisation": job.organisation or _departement(), "owner": owner}
+    return User.objects.filter(pk=identity).first() if kind == "user" else None
+
+
+def _asked_by(job: Job) -> str:
+    owner = _owner(job)
+    if owner is not None:
+        return owner.display_name
+    return {"system": "le programme lui-même"}.get(job.actor, job.actor)
 
 
 def _visible(request: HttpRequest) -> QuerySet[Job]:
     actor = request.actor  # type: ignore[attr-defined]
     found = Job.objects.select_related("organisation").order_by("-created_at", "id")
-    if permits(actor, "core.jobs", organisation=_departement()):
+    if permits(actor, "core.jobs", **of_departement()):
         return found
     reach = organisations_in_reach(actor, "core.jobs")
     return found.filter(Q(organisation__in=reach) | Q(actor=str(actor)))
@@ -138,6 +145,7 @@ def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
             {"title": title_of(job)},
         ],
         "time_limit": timedelta(seconds=job.resources["time_limit_s"]),
+        "asked_by": _asked_by(job),
         "state": _state_cell(job),
         "under_way": job.state in UNDER_WAY,
         "progress": progress_of(job),

@@ -60,7 +60,7 @@ def supervision(request: HttpRequest) -> HttpResponse:
         ],
         "database": _database(),
         "verification": _verification(),
-        "may_operate": permits(actor, "core.operate"),
+        "may_operate": permits(actor, "core.operate", **of_departement()),
     }
     return render(request, "portal/supervision.html", context)
 
@@ -84,7 +84,7 @@ def _checks() -> list[Sign]:
         for item in room.health:
             health = _health(item)
             kind, word = ("ok", "En service") if health.ok else ("danger", "En échec")
-            found.append(Sign(f"{room.title} : {item.title}", kind, word, health.message))
+            found.append(Sign(f"{room.title}\u00a0: {item.title}", kind, word, health.message))
     return found
 
 
@@ -118,7 +118,7 @@ def _outbox() -> Sign:
         return Sign("Messages à envoyer", "warn", "Bloqués", message)
     count = waiting.count()
     if count and not settings.SMTP_URL:
-        message = f"{number_fr(count)} en attente : aucun serveur de courrier n'est déclaré."
+        message = f"{number_fr(count)} en attente\u00a0: aucun serveur de courrier n'est déclaré."
         return Sign("Messages à envoyer", "warn", "En attente", message)
     message = f"{number_fr(count)} en attente." if count else "Tous sont partis."
     return Sign("Messages à envoyer", "ok", "À jour", message)
@@ -132,7 +132,7 @@ def _subscribers() -> Sign:
         return Sign("Évènements entre salles", "ok", "À jour", "Chaque salle les a reçus.")
     message = (
         f"{first.subscriber} échoue depuis {age_fr(first.failing_since, clock.now())}"
-        f" : {first.last_error}"
+        f"\u00a0: {first.last_error}"
     )
     return Sign("Évènements entre salles", "danger", "En échec", message)
 
@@ -148,9 +148,9 @@ def _jobs() -> Sign:
     ).order_by("-finished_at")
     last = failed.first()
     if last is not None:
-        message = f"{number_fr(failed.count())} en échec depuis 24 heures ; {message}"
+        message = f"{number_fr(failed.count())} en échec depuis 24 heures, {message}"
         return Sign(
-            "Travaux", "warn", "En échec", f"{title_of(last)} : {last.error} {message}", url
+            "Travaux", "warn", "En échec", f"{title_of(last)}\u00a0: {last.error} {message}", url
         )
     return Sign("Travaux", "ok", "À jour", message, url)
 
@@ -166,7 +166,7 @@ def _journal() -> Sign:
         message = f"{entries} Aucune empreinte n'a encore été exportée."
         return Sign("Journal", "warn", "Sans empreinte", message)
     age = clock.today() - kept.day
-    message = f"{entries} Dernière empreinte exportée : {kept.day:%d/%m/%Y}."
+    message = f"{entries} Dernière empreinte exportée\u00a0: {kept.day:%d/%m/%Y}."
     if age >= HEAD_LATE_AFTER:
         return Sign("Journal", "warn", "Empreinte ancienne", message)
     return Sign("Journal", "ok", "Empreinte à jour", message)
@@ -177,8 +177,11 @@ def _verification() -> dict[str, Any] | None:
     job = verification.last_verification()
     if job is None:
         return None
-    words = {Job.State.DONE: "Entier", Job.State.FAILED: "Atteint ou illisible"}
     state = Job.State(job.state)
+    words = {
+        Job.State.DONE: "Entier",
+        Job.State.FAILED: "Atteint" if job.error.startswith("Journal") else "Sans réponse",
+    }
     result = job.result or {}
     return {
         "job": job,

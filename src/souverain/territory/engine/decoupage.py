@@ -19,10 +19,10 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 
 FormerKind = Literal["deleguee", "associee", "ancienne"]
 
-_NUMBER = re.compile(r"(\d\d|2[AB]|9[78]\d)")
-_COMMUNE_CODE = re.compile(r"(\d\d|2[AB])\d{3}")
-_SIREN = re.compile(r"\d{9}")
-_POSTCODE = re.compile(r"\d{5}")
+_NUMBER = re.compile(r"([0-9]{2}|2[AB]|9[78][0-9])")
+_COMMUNE_CODE = re.compile(r"([0-9]{2}|2[AB])[0-9]{3}")
+_SIREN = re.compile(r"[0-9]{9}")
+_POSTCODE = re.compile(r"[0-9]{5}")
 _FORMER_KINDS: dict[str, FormerKind] = {
     "commune-deleguee": "deleguee",
     "commune-associee": "associee",

@@ -11,9 +11,12 @@ Reading: GDAL through pyogrio. Topology: GEOS through shapely; display: `coverag
 
 from __future__ import annotations
 
+import os
 import re
+import sqlite3
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,8 @@ import numpy.typing as npt
 import pyogrio
 import pyproj
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+from pyogrio.errors import CRSError as LayerCRSError
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
@@ -40,6 +44,9 @@ from souverain.territory.engine.projection import (
 MAX_BYTES = {".gpkg": 4 << 30, ".shp": 2 << 30, ".geojson": 512 << 20, ".json": 512 << 20}
 MAX_FEATURES = 200_000
 MAX_VERTICES = 20_000_000
+MAX_MENDED_VERTICES = 5_000
+MAX_BATCH_BYTES = 256 << 20
+MAX_RETRIED_BYTES = 16 << 20
 NEAR_M = 2_000.0
 SHIFT_M = 20.0
 SHIFT_COMMUNES = 10
@@ -47,7 +54,21 @@ DECIMALS = 6
 _DRIVERS = {".gpkg": "GPKG", ".shp": "ESRI Shapefile", ".geojson": "GeoJSON", ".json": "GeoJSON"}
 _SIGNATURES = {".gpkg": b"SQLite format 3\0", ".shp": b"\x00\x00\x27\x0a"}
 _CODE_FIELDS = ("code_insee", "insee_com", "codgeo", "code_commune", "insee", "code")
-_CODE = re.compile(r"(\d\d|2[AB])\d{3}")
+_CODE = re.compile(r"([0-9]{2}|2[AB])[0-9]{3}")
+_BYTES_PER_VERTEX = 16
+_UNREADABLE = (
+    DataSourceError,
+    DataLayerError,
+    FeatureError,
+    FieldError,
+    GeometryError,
+    LayerCRSError,
+    UnicodeDecodeError,
+)
+
+# A GeoJSON may name an address as its projection, which GDAL would ask for over the network, past
+# the program's egress list: through a proxy of no known kind, nothing leaves the process.
+pyogrio.set_gdal_config_options({"GDAL_HTTP_PROXY": "refused://egress"})
 
 Progress = Callable[[int, int], None]
 
@@ -121,8 +142,9 @@ def read_outlines(
     `successors`: old code → code of today; `positions`: known points (RGF93), by code, against
     which the outlines are checked. `progress(done, total)` counts rows. Raises OutlinesError.
     """
+    path = path.absolute()
     _check_file(path)
-    with warnings.catch_warnings():
+    with _offline(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # GDAL's remarks on rows: told again as faults
         layer, code_field = _layer(path)
         source = _crs(path, layer)
@@ -135,6 +157,16 @@ def read_outlines(
         polygons = _polygons(path, layer, rows, source, progress)
     known = _Known(positions, metric_crs(departement))
     return _finish(_File(path, layer, source), successors, codes, known, rows, polygons)
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """No host is an exception to GDAL's proxy, whatever the machine's environment says."""
+    exceptions = {name: os.environ.pop(name, None) for name in ("no_proxy", "NO_PROXY")}
+    try:
+        yield
+    finally:
+        os.environ.update({name: value for name, value in exceptions.items() if value is not None})
 
 
 def simplify_for_display(
@@ -158,6 +190,12 @@ def _check_file(path: Path) -> None:
         raise OutlinesError(
             f"{path.name} : format inconnu ; donnez un fichier .gpkg, .shp ou .geojson"
         )
+    if set(str(path)) & set("!;\n\r"):
+        raise OutlinesError(
+            f"{path.name} : renommez le fichier ou son dossier sans « ! », « ; » ni saut de ligne"
+        )
+    if path.exists() and not path.is_file():
+        raise OutlinesError(f"{path.name} : ce n'est pas un fichier ordinaire")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -169,6 +207,26 @@ def _check_file(path: Path) -> None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not (head.startswith(_SIGNATURES[suffix]) if suffix in _SIGNATURES else text[:1] == b"{"):
         raise OutlinesError(f"{path.name} : le contenu n'est pas celui d'un fichier {suffix}")
+    if suffix == ".gpkg":
+        _check_geopackage(path)
+
+
+def _check_geopackage(path: Path) -> None:
+    """A GeoPackage is a database: a view in it would be computed while it is read, without end if
+    its author so wished. Only plain tables and spatial indexes (R-tree) are read."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            computed = database.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'view' OR (type = 'table'"
+                " AND sql LIKE 'CREATE VIRTUAL%' AND sql NOT LIKE '%USING rtree%')"
+            ).fetchone()
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+    if computed:
+        raise OutlinesError(
+            f"{path.name} : « {str(computed[0])[:80]} » est une vue, pas une table ; "
+            "exportez la couche des communes dans un nouveau fichier"
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> OutlinesError:
@@ -183,7 +241,7 @@ def _layer(path: Path) -> tuple[str, str]:
             raise OutlinesError(f"{path.name} : le contenu est du {info['driver']}")
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
         found = {name: known for name in layers if (known := _code_field(path, name))}
-    except (DataSourceError, DataLayerError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from error
     named = [name for name in found if name.casefold() in ("commune", "communes")]
     like = [name for name in found if name.casefold().startswith("commune")]
@@ -242,14 +300,29 @@ def _rows(
     successors: Mapping[str, str],
 ) -> _Rows:
     """Sort the rows by their code alone, before any outline is read."""
+    # A GeoPackage states how many rows it holds, and may be wrong: with a condition, even one that
+    # is always true, they are counted.
+    counted: dict[str, Any] = (
+        {"where": "1 = 1", "max_features": MAX_FEATURES + 1}
+        if path.suffix.lower() == ".gpkg"
+        else {}
+    )
+    too_many = OutlinesError(f"{path.name} : plus de {MAX_FEATURES} lignes, refusé")
     try:
-        if _info(path, layer)["features"] > MAX_FEATURES:
-            raise OutlinesError(f"{path.name} : plus de {MAX_FEATURES} lignes, refusé")
+        if not counted and _info(path, layer)["features"] > MAX_FEATURES:
+            raise too_many
         _, fids, _, (values,) = pyogrio.raw.read(
-            path, layer=layer, columns=[code_field], read_geometry=False, return_fids=True
+            path,
+            layer=layer,
+            columns=[code_field],
+            read_geometry=False,
+            return_fids=True,
+            **counted,
         )
-    except (DataSourceError, DataLayerError, FeatureError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from error
+    if len(fids) > MAX_FEATURES:
+        raise too_many
     rows = _Rows()
     for fid, value in zip(fids.tolist(), values.tolist(), strict=True):
         code = _as_code(value)
@@ -283,37 +356,58 @@ def _polygons(
     found: list[_Row] = []
     vertices = 0
     for done, (fid, code, wkb) in enumerate(_stored(path, layer, rows), start=1):
+        vertices += len(wkb or b"") // _BYTES_PER_VERTEX
+        if vertices > MAX_VERTICES:
+            raise OutlinesError(f"{path.name} : plus de {MAX_VERTICES} sommets, refusé")
         geometry, reason = _polygon(wkb, to_rgf93)
         if geometry is None:
             rows.faults.append(RowFault(fid, code, reason))
         else:
             found.append(_Row(fid, code, geometry))
-            vertices += int(shapely.get_num_coordinates(geometry))
-        if vertices > MAX_VERTICES:
-            raise OutlinesError(f"{path.name} : plus de {MAX_VERTICES} sommets, refusé")
         progress(done, len(rows.fids))
     return found
 
 
-def _stored(path: Path, layer: str, rows: _Rows) -> list[tuple[int, str, bytes | None]]:
-    """The rows' stored geometries; row by row when the whole cannot be read at once."""
+def _stored(path: Path, layer: str, rows: _Rows) -> Iterator[tuple[int, str, bytes | None]]:
+    """The rows' stored geometries, a few at a time where the format has an index: a Shapefile can
+    name the same large shape a million times, and must not fill the memory before it is counted."""
+    if path.suffix.lower() in _SIGNATURES:
+        step = max(1, min(64, MAX_BATCH_BYTES // path.stat().st_size))
+        batches = [rows.fids[start : start + step] for start in range(0, len(rows.fids), step)]
+        geometries = (wkb for batch in batches for wkb in _batch(path, layer, batch))
+    else:
+        geometries = iter(_range(path, layer, rows.fids))
+    yield from zip(rows.fids, rows.codes, geometries, strict=True)
+
+
+def _batch(path: Path, layer: str, fids: list[int]) -> list[bytes | None]:
+    """Geometries by row number; one by one when they cannot be read together."""
     try:
-        _, fids, wkbs, _ = pyogrio.raw.read(
-            path, layer=layer, columns=[], fids=rows.fids, return_fids=True
+        _, found, wkbs, _ = pyogrio.raw.read(
+            path, layer=layer, columns=[], fids=fids, return_fids=True
         )
-        stored = dict(zip(fids.tolist(), wkbs, strict=True))
-    except (DataSourceError, DataLayerError, FeatureError):
-        stored = {fid: _one(path, layer, fid) for fid in rows.fids}
-    return [(f, code, stored.get(f)) for f, code in zip(rows.fids, rows.codes, strict=True)]
+    except _UNREADABLE:
+        if len(fids) == 1:
+            return [None]
+        return [wkb for fid in fids for wkb in _batch(path, layer, [fid])]
+    stored = dict(zip(found.tolist(), wkbs, strict=True))
+    return [stored.get(fid) for fid in fids]
 
 
-def _one(path: Path, layer: str, fid: int) -> bytes | None:
+def _range(path: Path, layer: str, fids: list[int]) -> list[bytes | None]:
+    """Geometries of a GeoJSON, read in its order: GDAL finds a row by its place in the file, and is
+    wrong about it after a byte order mark."""
+    condition = f"FID >= {min(fids)} AND FID <= {max(fids)}"
     try:
-        _, _, wkbs, _ = pyogrio.raw.read(path, layer=layer, columns=[], fids=[fid])
-    except (DataSourceError, DataLayerError, FeatureError):
-        return None
-    wkb: bytes | None = wkbs[0]
-    return wkb
+        _, found, wkbs, _ = pyogrio.raw.read(
+            path, layer=layer, columns=[], where=condition, return_fids=True
+        )
+    except _UNREADABLE as error:
+        if path.stat().st_size > MAX_RETRIED_BYTES:  # each row alone reads the whole file again
+            raise _unreadable(path, error) from error
+        return _batch(path, layer, fids)
+    stored = dict(zip(found.tolist(), wkbs, strict=True))
+    return [stored.get(fid) for fid in fids]
 
 
 def _polygon(wkb: bytes | None, to_rgf93: pyproj.Transformer) -> tuple[BaseGeometry | None, str]:
@@ -329,10 +423,15 @@ def _polygon(wkb: bytes | None, to_rgf93: pyproj.Transformer) -> tuple[BaseGeome
     if len(coordinates) == 0 or not np.isfinite(coordinates).all():
         return None, "contour vide ou coordonnées invalides"
     geometry = shapely.transform(shapely.force_2d(geometry), _with(to_rgf93))
-    if not np.isfinite(shapely.get_coordinates(geometry)).all():
+    if not (np.abs(shapely.get_coordinates(geometry)) <= (180.0, 90.0)).all():  # also when NaN
         return None, "coordonnées hors de la projection déclarée"
     geometry = shapely.transform(geometry, lambda c: np.round(c, DECIMALS))
     if not geometry.is_valid:
+        if len(coordinates) > MAX_MENDED_VERTICES:  # mending takes the square of it
+            return None, (
+                f"contour qui se croise, de plus de {MAX_MENDED_VERTICES} sommets ; "
+                "réparez-le d'abord (dans QGIS : « Réparer les géométries »)"
+            )
         geometry = _areas(shapely.make_valid(geometry, method="structure", keep_collapsed=False))
     if geometry.is_empty or shapely.area(geometry) == 0:
         return None, "contour de surface nulle"

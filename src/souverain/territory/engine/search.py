@@ -3,7 +3,9 @@
 more, and words not finished yet.
 
 One slip is a Damerau-Levenshtein distance of 1. Candidates come from the deletion neighbourhoods
-of both words (Mor & Fraenkel 1982, as in SymSpell), each then verified.
+of both words (Mor & Fraenkel 1982, as in SymSpell), each then verified. When no word is right as it
+stands, the names that share most pairs of letters with the text (Ukkonen 1992) are compared whole,
+and those within a slip for every four letters or so are given, the nearest first.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,6 +22,7 @@ from itertools import product
 MAX_TEXT = 100
 MAX_WORDS = 10
 TYPO_LENGTH = 5
+NEAR_CANDIDATES = 12
 _ARTICLES = frozenset({"le", "la", "les", "l", "d", "de", "du", "des"})
 _SHORT = {"st": "saint", "ste": "sainte", "sts": "saints", "stes": "saintes"}
 _ELISION = re.compile(r"\b([ldLD])['’ʼ´`](?=\w)")
@@ -34,6 +37,7 @@ class Match(IntEnum):
     WORDS = 2
     CODE_PREFIX = 3
     TYPO = 4
+    NEAR = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +117,49 @@ def _deletions(word: str) -> set[str]:
     return {word[:index] + word[index + 1 :] for index in range(len(word))} | {word}
 
 
+def near_distances(typed: str, name: str) -> tuple[int, int]:
+    """Edits (as `within_one_edit` counts them, optimal string alignment) from what was typed to the
+    nearest start of the name, and to the whole name.
+
+    >>> near_distances("chatilonsu", "chatillonsurseine"), near_distances("dijno", "dijon")
+    ((1, 7), (1, 1))
+    """
+    before: list[int] = []
+    row = list(range(len(name) + 1))
+    for i, letter in enumerate(typed, 1):
+        above, row = row, [i]
+        for j, other in enumerate(name, 1):
+            least = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == name[j - 2] and typed[i - 2] == other:
+                least = min(least, before[j - 2] + 1)
+            row.append(least)
+        before = above
+    return min(row), row[-1]
+
+
+def _slips_forgiven(typed: str) -> int:
+    """4 to 6 letters: 1; 7 to 11: 2; more: 3."""
+    return sum(len(typed) >= length for length in (4, 7, 12))
+
+
+def _pairs(text: str) -> list[str]:
+    return [text[at : at + 2] for at in range(len(text) - 1)]
+
+
 class Index:
     """An immutable index in memory: built once, asked by many threads."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries: tuple[Entry, ...] = tuple(entries)
         self._wholes: list[frozenset[str]] = []
+        by_whole: dict[str, set[int]] = defaultdict(set)
         by_word: dict[str, set[int]] = defaultdict(set)
         by_code: dict[str, set[int]] = defaultdict(set)
         for number, entry in enumerate(self.entries):
             spellings = _spellings(entry.name)
-            self._wholes.append(frozenset("".join(words) for words in spellings))
+            self._wholes.append(frozenset("".join(words) for words in spellings if words))
+            for whole in self._wholes[-1]:
+                by_whole[whole].add(number)
             for word in {word for words in spellings for word in words}:
                 by_word[word].add(number)
             codes = (entry.former_code,) if entry.former_code else (entry.code, entry.siren)
@@ -132,6 +168,11 @@ class Index:
         by_code.pop("", None)
         self._by_word, self._by_code = dict(by_word), dict(by_code)
         self._sorted_words, self._sorted_codes = sorted(by_word), sorted(by_code)
+        self._by_whole, self._sorted_wholes = dict(by_whole), sorted(by_whole)
+        self._by_pair: dict[str, list[str]] = defaultdict(list)
+        for whole in self._sorted_wholes:
+            for pair in set(_pairs(whole)):
+                self._by_pair[pair].append(whole)
         near: dict[str, list[str]] = defaultdict(list)
         for word in self._sorted_words:
             if len(word) >= TYPO_LENGTH - 1:
@@ -145,10 +186,10 @@ class Index:
         words = self._asked(text)
         if not words:
             return []
-        best: dict[str, tuple[Match, bool, int, str, int]] = {}
-        for number, match in self._matches(words):
+        best: dict[str, tuple[Match, tuple[int, int], bool, int, str, int]] = {}
+        for number, match, away in self._matches(words):
             entry = self.entries[number]
-            key = (match, bool(entry.former_code), -entry.weight, entry.code, number)
+            key = (match, away, bool(entry.former_code), -entry.weight, entry.code, number)
             if entry.code not in best or key < best[entry.code]:
                 best[entry.code] = key
         return [Found(self.entries[key[-1]], key[0]) for key in sorted(best.values())[:limit]]
@@ -158,15 +199,29 @@ class Index:
         joined = "".join(words)
         return (joined,) if joined.isdecimal() else words
 
-    def _matches(self, words: Sequence[str]) -> Iterable[tuple[int, Match]]:
+    def _matches(self, words: Sequence[str]) -> Iterable[tuple[int, Match, tuple[int, int]]]:
+        """Entries, how well they answer, and for the nearest ones by how many edits."""
         sure = self._all(self._starting(word) for word in words)
         if len(words) == 1 and _CODE.fullmatch(words[0]):
             exact = self._by_code.get(words[0], set())
-            return [(n, Match.EXACT if n in exact else Match.CODE_PREFIX) for n in sure]
+            return [(n, Match.EXACT if n in exact else Match.CODE_PREFIX, (0, 0)) for n in sure]
         whole = "".join(words)
-        found = [(number, self._of_name(number, whole)) for number in sure | self._whole(whole)]
-        near = self._all(self._starting(word) | self._misspelt(word) for word in words)
-        return [*found, *((number, Match.TYPO) for number in near - sure)]
+        sure |= _starting(whole, self._sorted_wholes, self._by_whole)
+        found = [(number, self._of_name(number, whole), (0, 0)) for number in sure]
+        slips = self._all(self._starting(word) | self._misspelt(word) for word in words) - sure
+        found += [(number, Match.TYPO, (0, 0)) for number in slips]
+        return found if sure else [*found, *self._nearest(whole)]
+
+    def _nearest(self, whole: str) -> Iterable[tuple[int, Match, tuple[int, int]]]:
+        """The names most alike, when no word is right as it stands."""
+        shared = Counter(
+            name for pair in set(_pairs(whole)) for name in self._by_pair.get(pair, ())
+        )
+        for name, _ in shared.most_common(NEAR_CANDIDATES):
+            away = near_distances(whole, name)
+            if away[0] <= _slips_forgiven(whole):
+                for number in self._by_whole[name]:
+                    yield number, Match.NEAR, away
 
     def _of_name(self, number: int, whole: str) -> Match:
         if whole in self._wholes[number]:
@@ -174,14 +229,6 @@ class Index:
         if any(own.startswith(whole) for own in self._wholes[number]):
             return Match.PREFIX
         return Match.WORDS
-
-    def _whole(self, whole: str) -> set[int]:
-        """Names that are, or start with, the words run together: « saintjeande »."""
-        return {
-            number
-            for number, wholes in enumerate(self._wholes)
-            if any(own.startswith(whole) for own in wholes)
-        }
 
     def _starting(self, word: str) -> set[int]:
         found = _starting(word, self._sorted_words, self._by_word)

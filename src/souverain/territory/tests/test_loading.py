@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from shutil import copy
 
@@ -58,8 +59,65 @@ def test_the_search_says_by_which_former_name_it_found(client: Client) -> None:
     assert found["count"] == 1
     assert found["items"][0]["name"] == "Le Val-Larrey"
     assert found["items"][0]["found_as"] == {"code": "21073", "name": "Bierre-lès-Semur"}
-    assert client.get("/api/territory/communes", {"q": "x" * 101}).status_code == 422
-    assert client.get("/api/territory/communes", {"q": "a", "limit": "0"}).status_code == 422
+
+
+@pytest.mark.django_db
+@pytest.mark.db_both
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("communes?q=" + "x" * 101, 422),
+        ("communes?limit=0&q=a", 422),
+        ("communes?limit=1001&q=a", 422),
+        ("communes?limit=1e9&q=a", 422),
+        ("communes?limit=&q=a", 422),
+        ("communes?q=%00", 200),
+        ("communes?q=%FF%FE", 200),
+        ("communes?q=%F0%9F%99%82", 200),
+        ("communes?q=a&q=dijon&limit=2", 200),
+        ("communes?q=' OR 1=1 --", 200),
+        ("communes?unknown=1", 200),
+        ("communes/21231%00", 422),
+        ("communes/2123", 422),
+        ("communes/%F0%9F%99%82", 422),
+        ("communes/21999", 404),
+        ("communes/21231/", 404),
+        ("nothing", 404),
+    ],
+)
+def test_hostile_parameters_are_answered(path: str, status: int, client: Client) -> None:
+    load_departement(SYSTEM, "21", settings.DECOUPAGE)
+    answer = client.get(f"/api/territory/{path}")
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.json()["count"] == len(answer.json()["items"])
+
+
+@pytest.mark.django_db
+def test_nobody_writes_there(client: Client) -> None:
+    for method in (client.post, client.put, client.patch, client.delete):
+        assert method("/api/territory/communes").status_code == 405
+
+
+@pytest.mark.django_db
+def test_the_list_is_sent_small_and_once(client: Client) -> None:
+    load_departement(SYSTEM, "21", settings.DECOUPAGE)
+    first = client.get("/api/territory/communes")
+    again = client.get("/api/territory/communes", headers={"if-none-match": first["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    small = client.get("/api/territory/communes", headers={"accept-encoding": "gzip"})
+    assert gzip.decompress(small.content) == first.content
+    assert len(small.content) < len(first.content) / 3
+
+
+@pytest.mark.django_db
+def test_the_description_of_the_api_types_a_commune(client: Client) -> None:
+    described = client.get("/api/openapi.json").json()
+    answer = described["paths"]["/api/territory/communes"]["get"]["responses"]["200"]
+    assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/Communes")
+    commune = described["components"]["schemas"]["CommuneItem"]["properties"]
+    assert commune["code"]["type"] == "string"
+    assert {"type": "integer"} in commune["population"]["anyOf"]
 
 
 @pytest.mark.django_db

@@ -1,0 +1,122 @@
+"""Every command is in `docs/access.md`, acts as the Unix user, and journals what is written there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from souverain.cli import main
+from souverain.core import access, egress, jobs, journal
+from souverain.core.models import Device, Job, JournalEntry
+from souverain.core.rooms import DataClass
+from tests import access_matrix
+from tests.access_scene import DIJON, Scene, build
+
+ROWS = {
+    re.sub("^souverain ", "", cells[0].strip("`")): cells
+    for cells in access_matrix.table("Commands")
+}
+# These run until a signal ends them; their own tests start and stop them.
+ENDLESS = {"serve", "worker"}
+
+
+def _job(scene: Scene) -> list[str]:
+    function = jobs.JobFunction("essai", "Essai", jobs.Resources(), lambda progress: None)
+    return [str(jobs.submit(access.SYSTEM, function, {}).pk)]
+
+
+def _rule(scene: Scene) -> list[str]:
+    found = egress.allow(access.SYSTEM, "mail.exemple.fr", 25, "email", [DataClass.INTERNAL])
+    return [str(found.pk)]
+
+
+def _starting(scene: Scene) -> list[str]:
+    [identity] = _job(scene)
+    Job.objects.filter(pk=identity).update(state=Job.State.STARTING)
+    return [identity]
+
+
+def _outlines(scene: Scene) -> list[str]:
+    Path("contours.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    return ["contours.geojson"]
+
+
+# What a command is called with; those that need nothing are not here.
+EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
+    "egress allow": lambda scene: [
+        *("mail.exemple.fr", "25"),
+        *("--purpose", "email", "--data-class", "internal"),
+    ],
+    "egress remove": _rule,
+    "job cancel": _job,
+    "job run": _starting,
+    "job show": _job,
+    "journal export": lambda scene: ["journal.jsonl"],
+    "organisation show": lambda scene: [DIJON],
+    "territory import outlines": _outlines,
+    "user create": lambda scene: [
+        *("--email", "a@exemple.fr"),
+        *("--organisation", DIJON, "--role", "commune-admin"),
+    ],
+    "vault device add": lambda scene: ["--commune", DIJON, "--name", "poste", "--role", "backup"],
+    "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
+}
+# Commands whose example is refused: the refusal is what they journal.
+REFUSED = {"territory import outlines", "job run"}
+
+
+@pytest.fixture
+def scene(db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scene:
+    monkeypatch.chdir(tmp_path)
+    return build()
+
+
+def test_every_command_has_its_line() -> None:
+    missing = access_matrix.missing_commands()
+    assert not missing, "add to docs/access.md, ## Commands:\n" + "\n".join(missing)
+    gone = sorted(set(ROWS) - set(access_matrix.commands()))
+    assert not gone, f"docs/access.md names commands that do not exist: {gone}"
+
+
+def test_a_command_names_a_permission_or_is_for_the_console_alone() -> None:
+    from souverain.core import rooms
+
+    for words, cells in ROWS.items():
+        assert cells[1] == "console" or cells[1].strip("`") in rooms.permissions(), words
+
+
+def _arguments(words: str, command: click.Command, scene: Scene) -> list[str]:
+    if words in EXAMPLES:
+        return EXAMPLES[words](scene)
+    needed = [parameter.name for parameter in command.params if parameter.required]
+    assert not needed, f"tests/test_access_commands.py: add to EXAMPLES how to call « {words} »"
+    return []
+
+
+@pytest.mark.parametrize("words", sorted(set(ROWS) - ENDLESS))
+def test_a_command_journals_what_is_written(
+    scene: Scene, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "install_hook", lambda: None)  # it would outlive this test
+    arguments = _arguments(words, access_matrix.commands()[words], scene)
+    before = journal.head().seq
+    outcome = CliRunner().invoke(main, [*words.split(), *arguments])
+    assert words in REFUSED or outcome.exit_code == 0, outcome.output
+    entries = list(JournalEntry.objects.filter(seq__gt=before))
+    allowed = set(re.findall("`([^`]+)`", ROWS[words][2]))
+    told = {entry.verb for entry in entries}
+    assert told <= allowed, f"docs/access.md, {words}: it also writes {sorted(told - allowed)}"
+    assert bool(told) is bool(allowed), f"docs/access.md, {words}: it writes {sorted(told)}"
+    console = str(access.of_console())
+    actors = {entry.actor for entry in entries}
+    assert actors <= ({"system"} if words == "job run" else {console})
+
+
+def test_an_unknown_command_is_a_usage_fault() -> None:
+    outcome = CliRunner().invoke(main, ["tout", "effacer"])
+    assert outcome.exit_code == 2
