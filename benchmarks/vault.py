@@ -1,9 +1,10 @@
 """The vault's server beside `rclone serve restic`: same data, same stock client, in turns.
 
 Each round gives each server a fresh repository: backup and restore wall, CPU of the client and of
-the server. Then, raw HTTP: 8 clients at once with 16 MiB objects (memory), and 4 KiB objects one
-after the other (latency). Ours checks every object's SHA-256, makes file, folder and record
-durable, and journals; rclone does not fsync. Needs Debian's restic and rclone.
+the server. Then, raw HTTP: 8 clients at once with 16 MiB objects (memory), 4 KiB objects one after
+the other (latency), and the listing of many names. Ours checks every object's SHA-256, makes file,
+folder and record durable (three fsyncs), and journals; rclone does not fsync. The cost of the
+disk's own fsync is printed for that reason. Needs Debian's restic and rclone.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ CLIENTS = 8
 
 @dataclass
 class Server:
-    """A running server: its process, and a fresh repository's address on demand."""
+    """A running server: its process, a fresh repository's address on demand, and a way to make
+    a repository hold many names."""
 
     name: str
     process: subprocess.Popen[bytes]
     repository: Callable[[str], str]
+    fill: Callable[[str, int], None]
 
     def pids(self) -> list[int]:
         """The process and its descendants."""
@@ -143,23 +146,43 @@ def ours(folder: Path) -> Iterator[Server]:
             f" {name!r})[1])"
         )
 
+    def fill(name: str, count: int) -> None:
+        """Rows alone: our listing never looks at the files."""
+        python(
+            "import hashlib\nfrom souverain.core import clock\n"
+            "from souverain.core.models import Device\n"
+            "from souverain.vault.models import DepositSet, StoredObject\n"
+            f"found, device = DepositSet.objects.get(code={name!r}), Device.objects.first()\n"
+            "StoredObject.objects.bulk_create([StoredObject(deposit_set=found, type='data',"
+            " name=hashlib.sha256(b'%d' % n).hexdigest(), size=1, received_at=clock.now(),"
+            f" device=device) for n in range({count})], batch_size=5000)"
+        )
+
     command = python(
-        "import json\nfrom souverain.core.serve import web_command\n"
+        "from souverain.core.serve import web_command\n"
         f"print('\\n'.join(web_command('127.0.0.1', {port}, None, None, 1)))"
     ).split("\n")
     with running(command, port, environment, folder / "ours.log") as process:
-        yield Server("souverain", process, repository)
+        yield Server("souverain", process, repository, fill)
 
 
 @contextmanager
 def rclone(folder: Path) -> Iterator[Server]:
+    """Debian's rclone, as anybody would start it."""
     port = free_port()
     store = folder / "rclone"
     store.mkdir()
+
+    def fill(name: str, count: int) -> None:
+        for number in range(count):
+            digest = hashlib.sha256(b"%d" % number).hexdigest()
+            (store / name / "data" / digest[:2]).mkdir(parents=True, exist_ok=True)
+            (store / name / "data" / digest[:2] / digest).write_bytes(b"x")
+
     command = ["rclone", "serve", "restic", "--addr", f"127.0.0.1:{port}", str(store)]
     environment = {**os.environ, "RCLONE_CONFIG": str(folder / "rclone.conf")}
     with running(command, port, environment, folder / "rclone.log") as process:
-        yield Server("rclone", process, lambda name: f"rest:http://127.0.0.1:{port}/{name}/")
+        yield Server("rclone", process, lambda name: f"rest:http://127.0.0.1:{port}/{name}/", fill)
 
 
 def make_tree(root: Path, megabytes: int) -> int:
@@ -278,6 +301,32 @@ def small_puts(repository: str, count: int) -> tuple[float, float]:
     return statistics.median(times), times[int(0.99 * (count - 1))]
 
 
+def listing(repository: str) -> float:
+    """Seconds to list the data of a repository in version 2, the better of three."""
+    raw = Raw(repository)
+    headers = {**raw.headers, "Accept": "application/vnd.x.restic.rest.v2"}
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        raw.connection.request("GET", f"{raw.path}data/", headers=headers)
+        raw.connection.getresponse().read()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def fsync_ms(folder: Path) -> float:
+    """What one fsync of a new 4 KiB file costs on this disk, the middle of 50."""
+    times = []
+    for number in range(50):
+        with (folder / f"fsync {number}").open("wb") as file:
+            file.write(bytes(4096))
+            file.flush()
+            started = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append(1e3 * (time.perf_counter() - started))
+    return statistics.median(times)
+
+
 def same(left: Path, right: Path) -> bool:
     return subprocess.run(["diff", "-r", left, right], stdout=subprocess.DEVNULL).returncode == 0
 
@@ -302,6 +351,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--puts", type=int, default=500, help="small objects")
     parser.add_argument("--each", type=int, default=6, help="16 MiB objects of each of 8 clients")
+    parser.add_argument("--names", type=int, default=100_000, help="names to list")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="souverain-bench-"))
     try:
@@ -316,6 +366,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.platform()}")
     print(version("restic", "version"), "|", version("rclone", "version"))
     print(f"{files} files, {arguments.megabytes} MiB, {arguments.rounds} rounds, medians")
+    print(f"one fsync of 4 KiB: {fsync_ms(folder):.1f} ms; higher is better for MB/s alone")
     with ours(folder) as first, rclone(folder) as second:
         servers = (first, second)
         idle = {server.name: server.rss_bytes() for server in servers}
@@ -355,7 +406,10 @@ def raw_rows(
         p50, p99 = small_puts(repository, arguments.puts)
         peak, rate = eight_clients(server, repository, arguments.each)
         before = idle[server.name]
-        columns.append([p50, p99, before / MIB, peak / MIB, (peak - before) / MIB, rate])
+        row = [p50, p99, before / MIB, peak / MIB, (peak - before) / MIB, rate]
+        many = server.repository("liste")
+        server.fill("liste", arguments.names)
+        columns.append([*row, 1e3 * listing(many)])
     titles = (
         "PUT of 4 KiB, p50 (ms)",
         "PUT of 4 KiB, p99 (ms)",
@@ -363,6 +417,7 @@ def raw_rows(
         "memory, 8 clients at once, highest (MiB)",
         "memory, 8 clients, above idle (MiB)",
         "8 clients at once, 16 MiB objects (MB/s)",
+        f"listing of {arguments.names} names (ms)",
     )
     return [(title, left, right) for title, left, right in zip(titles, *columns, strict=True)]
 

@@ -96,6 +96,7 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     ("portal:proof", "pk"): Departure,
     ("portal:proof_json", "pk"): Departure,
     ("vault:revoke", "pk"): Device,
+    ("vault:waiting", "pk"): Device,
     ("portal:job", "pk"): Job,
     ("portal:job_events", "pk"): Job,
     ("portal:cancel_job", "pk"): Job,

@@ -95,6 +95,7 @@ ROOM = Room(
     navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
     verbs={
         "vault.clock_went_back": "L'horloge du serveur a reculé",
+        "vault.deposit_late": "Sauvegarde en retard",
         "vault.deposit_received": "Sauvegarde reçue",
         "vault.device_added": "Appareil ajouté au coffre-fort",
         "vault.device_revoked": "Appareil révoqué",

@@ -57,7 +57,7 @@ _SIZE_LIMIT = {
 }
 _LOCKS_MAX = 1000
 _V1, _V2 = "application/vnd.x.restic.rest.v1", "application/vnd.x.restic.rest.v2"
-_RECHECK_S = 0.2
+_RECHECK_S = 0.1
 _SILENCE_S = 60.0  # without a byte from a sender
 _STALL_S = 600.0  # without a byte taken by a reader
 _UNDER_WAY_MAX = 64  # requests of one device at once, in one process
@@ -361,19 +361,20 @@ def _need(condition: bool, reason: str) -> None:
 
 
 async def _list(request: Request, answer: _Answer) -> None:
-    rows = await _thread(_listing, request)
-    if _V2 in request.headers.get("accept", ""):
-        content = orjson.dumps([{"name": name, "size": size} for name, size in rows])
-        await answer.whole(200, content, _V2)
-    else:
-        await answer.whole(200, orjson.dumps([name for name, _ in rows]), _V1)
+    version = _V2 if _V2 in request.headers.get("accept", "") else _V1
+    await answer.whole(200, await _thread(_listing, request, version), version)
 
 
-def _listing(request: Request) -> list[tuple[str, int]]:
+def _listing(request: Request, version: str) -> bytes:
+    """The names of a type, with their sizes in version 2, as JSON."""
     if request.kind == "locks":
-        return _locks(request)
+        found: list[Any] = [{"name": name, "size": size} for name, size in _locks(request)]
+        return orjson.dumps(found if version == _V2 else [lock["name"] for lock in found])
     rows = services.alive(request.deposit_set, request.at).filter(type=request.kind)
-    return list(rows.order_by("name").values_list("name", "size"))
+    ordered = rows.order_by("name")
+    if version == _V2:
+        return orjson.dumps(list(ordered.values("name", "size")))
+    return orjson.dumps(list(ordered.values_list("name", flat=True)))
 
 
 def _locks(request: Request) -> list[tuple[str, int]]:
@@ -490,16 +491,17 @@ async def _post(request: Request, receive: Any, answer: _Answer) -> None:
         raise Refused(
             411, "Un « config » s'envoie avec sa longueur, et il n'est pas vide.", "length"
         )
-    if request.kind != "locks" and declared:
-        await _thread(_check_room, request, declared)
-    incoming = await _thread(services.store().incoming)
+    incoming = await _thread(_begin, request, declared)
+    kept = False
     try:
         await _receive(request, receive, incoming, limit)
         if declared is not None and incoming.size != declared:
             raise Refused(400, "L'envoi a été coupé : rien n'a été pris.", "truncated")
+        kept = True  # from here on the thread that keeps it ends it
         await _thread(_keep, request, incoming)
     finally:
-        await _thread(incoming.abort)
+        if not kept:
+            await _thread(incoming.abort)
     await answer.whole(200)
 
 
@@ -535,11 +537,14 @@ async def _receive(request: Request, receive: Any, incoming: Incoming, limit: in
             pieces.clear()
 
 
-def _check_room(request: Request, size: int) -> None:
-    try:
-        services.require_room(request.deposit_set, request.kind, request.name, size)
-    except QuotaExceeded:
-        raise _no_room(request) from None
+def _begin(request: Request, declared: int | None) -> Incoming:
+    """Open a temporary file for an object that has room."""
+    if request.kind != "locks" and declared:
+        try:
+            services.require_room(request.deposit_set, request.kind, request.name, declared)
+        except QuotaExceeded:
+            raise _no_room(request) from None
+    return services.store().incoming()
 
 
 def _no_room(request: Request) -> Refused:
@@ -566,6 +571,8 @@ def _keep(request: Request, incoming: Incoming) -> None:
         raise Refused(403, "Ce dépôt est déjà initialisé.", "config") from None
     except QuotaExceeded:
         raise _no_room(request) from None
+    finally:
+        incoming.abort()
 
 
 def _keep_lock(request: Request, incoming: Incoming) -> None:

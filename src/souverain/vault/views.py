@@ -13,7 +13,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from souverain.core import clock
 from souverain.core.access import of_departement, permits, requires
@@ -291,6 +291,7 @@ def add_device(request: HttpRequest, code: str) -> HttpResponse:
     return answer
 
 
+@require_http_methods(["GET", "POST"])
 @requires("vault.manage", of=_of_commune)
 def add_set(request: HttpRequest, code: str) -> HttpResponse:
     """Declare a deposit set: what it holds, how long, how fresh it must be."""

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 
 
 def test_an_admin_sees_and_revokes_her_own_devices_only() -> None:
+    Organisation.objects.create(kind="departement", code="21", name="Côte-d'Or")
     dijon = Organisation.objects.create(kind="commune", code="21231", name="Dijon")
     beaune = Organisation.objects.create(kind="commune", code="21054", name="Beaune")
     device, _ = services.add_device(access.SYSTEM, dijon, "poste du secrétariat", ["backup"])
