@@ -105,7 +105,7 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
 BODIES: dict[str, Callable[[Target], dict[str, Any]]] = {}
 
 
-@dataclass
+@dataclass(repr=False)
 class Target:
     """An organisation, or a person, and the records that belong to it."""
 
@@ -129,7 +129,7 @@ class Target:
         return found(self)
 
 
-@dataclass
+@dataclass(repr=False)
 class Persona:
     """Somebody who knocks: a person with one role given in one place, or nobody known."""
 
@@ -181,7 +181,7 @@ def undone() -> Iterator[None]:
         connection.set_rollback(False)
 
 
-@dataclass
+@dataclass(repr=False)
 class Scene:
     departement: Organisation
     targets: dict[str, Target]

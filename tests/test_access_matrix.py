@@ -67,7 +67,7 @@ def test_a_line_names_the_permission_of_its_view() -> None:
 
 def path_of(row: Row, target: Target) -> str:
     """The route with the target's own values in it."""
-    if row.route.startswith("/api/"):
+    if is_api(row):
         return re.sub(
             r"\{(\w+)\}",
             lambda found: str(target.value(f"{sorted(row.methods)[0]} {row.route}", found[1])),
@@ -75,6 +75,10 @@ def path_of(row: Row, target: Target) -> str:
         )
     found = FOUND[row.route]
     return reverse(found.name, kwargs={a: target.value(found.name, a) for a in found.arguments})
+
+
+def is_api(row: Row) -> bool:
+    return row.route.startswith("/api/")
 
 
 def takes_target(row: Row) -> bool:
@@ -97,7 +101,7 @@ def lets_in(row: Row, persona: Persona, target: Target) -> bool:
         return True
     if persona.role is None:
         return False
-    if persona.scopes is not None and row.permission not in persona.scopes:
+    if persona.scopes is not None and not (is_api(row) and row.permission in persona.scopes):
         return False
     role = str(persona.role)
     match row.checked:
@@ -132,14 +136,14 @@ def outcome(answer: HttpResponse) -> str:
 
 
 def body_for(row: Row, target: Target) -> dict[str, Any]:
-    key = row.route if row.route.startswith("/api/") else FOUND[row.route].name
+    key = row.route if is_api(row) else FOUND[row.route].name
     return BODIES.get(key, lambda _: {})(target)
 
 
 def refusals(row: Row, persona: Persona, method: str) -> tuple[str, ...]:
     """How somebody is refused: an unknown person is asked to sign in on a page."""
-    unknown = persona.role is None
-    if unknown and method == "GET" and not row.route.startswith("/api/"):
+    unknown = persona.role is None or persona.bearer
+    if unknown and method == "GET" and not is_api(row):
         return ("asked to sign in",)
     return ("refused",)
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from souverain.core import rooms
+from souverain.core.models import Organisation
 
 ARGUMENTS = {"code": "21231", "pk": 1, "token": "x"}
 
@@ -56,6 +58,7 @@ def test_api_operations_name_a_permission() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/journal/", "/supervision/", "/profil/", "/notifications/"])
 def test_an_unknown_visitor_is_asked_to_sign_in(path: str, client: Client) -> None:
+    Organisation.objects.create(kind="departement", code=settings.DEPARTEMENT, name="21")
     answer = client.get(path, headers={"host": "localhost"})
     assert answer.status_code == 302
     assert answer.headers["Location"].startswith("/compte/login/?next=")

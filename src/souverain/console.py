@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -181,9 +182,7 @@ def journal_verify(known: Path | None, as_json: bool) -> None:
     """Vérifie toute la chaîne, et qu'aucune fin n'a été coupée depuis une empreinte conservée."""
     head = _read_head(known) if known else None
     last = journal.head().seq
-    bar = click.progressbar(
-        length=last, label="Vérification", file=click.get_text_stream("stderr"), hidden=as_json
-    )
+    bar = click.progressbar(length=last, label="Vérification", file=sys.stderr, hidden=as_json)
     with bar:
         outcome = journal.verify(head, lambda seq: bar.update(seq - bar.pos))
         bar.update(last - bar.pos)

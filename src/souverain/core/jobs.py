@@ -67,7 +67,9 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class JobFunction:
-    """A named function that can be a job: `function(progress, **arguments)`, JSON in and out."""
+    """A named function that can be a job: `function(progress, **arguments)`, JSON in and out.
+    A result that is an object may have a `summary`: the sentence in French that pages show first.
+    """
 
     name: str
     title: str

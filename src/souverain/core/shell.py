@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -12,6 +13,13 @@ from souverain.core import rooms
 from souverain.core.access import ANONYMOUS, permits
 from souverain.core.accounts import lacks_second_factor
 from souverain.core.notifications import unread_count
+from souverain.core.rooms import NavigationItem
+
+
+@cache
+def _menu() -> list[tuple[NavigationItem, str]]:
+    """Every line of the menu with its address: neither changes while the program runs."""
+    return [(item, reverse(item.url)) for item in rooms.menu()]
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
@@ -21,11 +29,11 @@ def context(request: HttpRequest) -> dict[str, Any]:
         "navigation": [
             {
                 "title": item.title,
-                "url": reverse(item.url),
+                "url": url,
                 "icon": item.icon,
-                "active": request.path == reverse(item.url),
+                "active": request.path == url,
             }
-            for item in rooms.menu()
+            for item, url in _menu()
             if permits(actor, item.permission)
         ],
         "unread_notifications": unread_count(actor.user) if actor.user else 0,

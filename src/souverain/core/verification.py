@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 
 from souverain.core import journal, worker
+from souverain.core.format import date_fr, number_fr
 from souverain.core.jobs import Failed, Progress, Resources, job
 from souverain.core.models import Job
 
@@ -75,7 +76,10 @@ def verify_journal(progress: Progress) -> dict[str, Any]:
     )
     if outcome.fault:
         raise Failed(f"Journal atteint : {outcome.fault}.")
+    day = f", et comparé à l'empreinte du {date_fr(kept.day)}" if kept else ""
+    read = "entrée relue" if outcome.entries < 2 else "entrées relues"
     return {
+        "summary": f"Le journal est entier\u00a0: {number_fr(outcome.entries)} {read}{day}.",
         "entries": outcome.entries,
         "hash": outcome.head.hash,
         "compared_with": kept.day.isoformat() if kept else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,8 @@ from django.core.paginator import Paginator
 from django.forms import BoundField
 from django.template.context import Context
 from django.template.loader_tags import BLOCK_CONTEXT_KEY
-from django.utils.html import format_html
+from django.utils.formats import localize
+from django.utils.html import conditional_escape, escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from souverain.core import charts, format
@@ -42,6 +43,32 @@ def block_text(context: Context, name: str) -> str:
 def state_icon(kind: str) -> str:
     """The icon of a state: ok, warn, danger, info or neutral."""
     return STATES.get(kind, STATES["neutral"])
+
+
+@register.simple_tag
+def table_rows(rows: Sequence[Sequence[Mapping[str, Any]]]) -> SafeString:
+    """The rows of a table, the first cell of each as its heading. Made here: an include for each
+    cell took nine tenths of the time of a page of 698 communes."""
+    lines = (
+        "".join(_cell(cell, "td" if place else "th") for place, cell in enumerate(row))
+        for row in rows
+    )
+    return mark_safe("".join(f"<tr>{line}</tr>" for line in lines))  # noqa: S308 — escaped cell by cell
+
+
+def _cell(cell: Mapping[str, Any], tag: str) -> str:
+    text = conditional_escape(localize(cell["text"]))
+    if cell.get("url"):
+        text = f'<a href="{escape(cell["url"])}">{text}</a>'
+    elif cell.get("state"):
+        kind = cell["state"]
+        text = f'<span class="state state-{escape(kind)}">{icon(state_icon(kind))}{text}</span>'
+    kept = ' scope="row"' if tag == "th" else ""
+    if cell.get("kind") == "number":
+        kept += ' class="number"'
+    if cell.get("value") is not None:
+        kept += f' data-value="{escape(cell["value"])}"'
+    return f"<{tag}{kept}>{text}</{tag}>"
 
 
 @register.filter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 import os
 import re
@@ -9,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiosmtpd.controller import Controller
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
 from django.contrib.sessions.models import Session
@@ -29,6 +32,7 @@ from souverain.core.models import (
 from souverain.core.roles import Role
 from souverain.core.tests import conftest
 from souverain.core.tests.conftest import Cast
+from souverain.core.tests.glewlwyd import free_port
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 cast = conftest.cast
@@ -82,24 +86,42 @@ def test_without_a_mail_server_the_link_is_shown_once_and_kept_nowhere(
     assert User.objects.get(email="secretaire@dijon.fr").role_assignments.count() == 1
 
 
+class Inbox:
+    """What a real SMTP server on loopback received."""
+
+    def __init__(self) -> None:
+        self.letters: list[str] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        letter = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.letters.append(letter.get_content())
+        return "250 OK"
+
+
 def test_the_letter_is_in_the_outbox_and_its_secret_goes_with_it(
-    admin: Client, settings: Any, monkeypatch: Any
+    admin: Client, anybody: Client, settings: Any
 ) -> None:
-    settings.SMTP_URL = "smtp://127.0.0.1:9"
-    answer = invite(admin, "21231")
-    assert answer.status_code == 302
+    port = free_port()
+    settings.SMTP_URL = f"smtp://127.0.0.1:{port}"
+    assert invite(admin, "21231").status_code == 302
     letter = Message.objects.get()
     assert letter.recipient == "secretaire@dijon.fr" and "Dijon" in letter.subject
     [token] = TOKEN.findall(letter.body)
-    assert services.open_invitation(token) is not None
     page = admin.get("/administration/21231/membres/").content.decode()
     assert token not in page and "cours d’envoi" in page
 
-    monkeypatch.setattr(notifications._channels["email"], "send", lambda message: None)
-    assert notifications.send_pending() == 1
+    inbox = Inbox()
+    server = Controller(inbox, hostname="127.0.0.1", port=port)
+    server.start()
+    try:
+        assert notifications.send_pending() == 1
+    finally:
+        server.stop()
+    assert TOKEN.findall(inbox.letters[0]) == [token]
     letter.refresh_from_db()
     assert letter.sent_at is not None and letter.body == ""
     assert "Envoyé" in admin.get("/administration/21231/membres/").content.decode()
+    assert anybody.post(f"/invitation/{token}/").headers["Location"] == "/compte/password/set/"
 
 
 def test_a_letter_that_cannot_leave_is_forgotten_too(admin: Client, settings: Any) -> None:
@@ -535,10 +557,10 @@ def counting(settings: Any) -> None:
 def test_guesses_at_one_account_end_in_a_429_that_says_when_to_retry(
     cast: Cast, anybody: Client, counting: None
 ) -> None:
-    email = cast.people[Role.OPERATOR].email
+    address = cast.people[Role.OPERATOR].email
     for _ in range(5):
-        anybody.post("/compte/login/", {"login": email, "password": "x"})
-    answer = anybody.post("/compte/login/", {"login": email, "password": PASSWORD})
+        anybody.post("/compte/login/", {"login": address, "password": "x"})
+    answer = anybody.post("/compte/login/", {"login": address, "password": PASSWORD})
     assert answer.status_code == 429 and answer.headers["Retry-After"] == "300"
     assert "Réessayez dans 5 minutes" in answer.content.decode()
     assert "_auth_user_id" not in anybody.session

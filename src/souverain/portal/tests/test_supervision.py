@@ -134,6 +134,7 @@ def test_the_verification_finds_a_changed_entry_and_a_cut_tail(home: Any) -> Non
         told.append(done)
 
     outcome = verification.verify_journal(progress)
+    assert "Le journal est entier\u00a0: 1 entrée relue" in outcome["summary"]
     assert outcome["entries"] == 1 and outcome["compared_with"] == str(clock.today()) and told
     path.write_text(path.read_text().replace('"seq": 1', '"seq": 2'))
     with pytest.raises(Failed, match="la fin du journal a été coupée"):
@@ -175,14 +176,16 @@ def test_a_finished_job_shows_its_result_its_log_and_its_error(people: dict[str,
     job = jobs.submit(SYSTEM, verification.verify_journal, {})
     Job.objects.filter(pk=job.pk).update(
         state="failed",
-        result={"entries": 12},
+        result={"entries": 12, "summary": "Tout est relu."},
         log="ligne <b>",
         error="Arrêté : il lui fallait plus.",
         started_at=clock.now(),
         finished_at=clock.now(),
     )
     page = text(signed_in(people["operator"]), f"/travaux/{job.pk}/")
-    assert "&quot;entries&quot;: 12" in page and "ligne &lt;b&gt;" in page
+    assert (
+        "Tout est relu." in page and "&quot;entries&quot;: 12" in page and "ligne &lt;b&gt;" in page
+    )
     assert "Arrêté : il lui fallait plus." in page and "data-progress-url" not in page
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from django.db.models import Sum
@@ -104,10 +105,16 @@ def _found_rows(
     ]
 
 
+@cache
+def _page_of(code: str) -> str:
+    """The address of a commune's page: it never changes while the program runs."""
+    return reverse("portal:commune", args=[code])
+
+
 def _row(
     commune: Commune, reach: set[str], joined: Collection[str] | None, former_name: str = ""
 ) -> list[dict[str, Any]]:
-    link = reverse("portal:commune", args=[commune.code]) if commune.code in reach else ""
+    link = _page_of(commune.code) if commune.code in reach else ""
     cells: list[dict[str, Any]] = [
         {
             "text": f"{commune.name} (anciennement {former_name})" if former_name else commune.name,
@@ -137,11 +144,7 @@ def communes_map(request: HttpRequest) -> HttpResponse:
         {
             area.code: {
                 "state": _state(area.code, joined)["value"],
-                **(
-                    {"href": reverse("portal:commune", args=[area.code])}
-                    if area.code in reach
-                    else {}
-                ),
+                **({"href": _page_of(area.code)} if area.code in reach else {}),
             }
             for area in atlas().areas
         }
@@ -156,13 +159,15 @@ def communes_map(request: HttpRequest) -> HttpResponse:
 def commune(request: HttpRequest, code: str) -> HttpResponse:
     """One commune: what each room does for it, who its members are, and what is known of it."""
     found = Commune.objects.select_related("organisation", "epci__organisation").get(code=code)
-    actor = request.actor  # type: ignore[attr-defined]
+    actor, joined = request.actor, _joined()  # type: ignore[attr-defined]
     context = {
         "commune": found,
+        "membership": queries.membership.ask(code),
+        "has_joined": None if joined is None else code in joined,
         "former": found.former_communes.order_by("name", "code"),
         "cards": queries.commune_card.ask_all(code),
         "members": found.organisation.role_assignments.filter(group=None).select_related("user"),
         "may_manage": permits(actor, "core.members", organisation=found.organisation),
-        "map": _map(_joined()),
+        "map": _map(joined),
     }
     return render(request, "portal/commune.html", context)

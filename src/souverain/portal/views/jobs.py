@@ -151,6 +151,7 @@ def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         "progress": progress_of(job),
         "message": _message(job),
         "duration": _duration(job),
+        "summary": job.result.get("summary") if isinstance(job.result, dict) else None,
         "result": None
         if job.result is None
         else json.dumps(job.result, ensure_ascii=False, indent=2),

@@ -18,14 +18,14 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from souverain.core import journal, journal_reader, rooms
+from souverain.core import clock, journal, journal_reader, rooms
 from souverain.core.access import (
     of_departement,
     organisations_in_reach,
     permits,
     requires,
 )
-from souverain.core.format import datetime_fr
+from souverain.core.format import day_short, number_fr, time_fr
 from souverain.core.journal_reader import Filters
 from souverain.core.models import JournalDetail, JournalEntry, Organisation, User
 from souverain.portal.forms import JournalForm
@@ -189,16 +189,16 @@ def _rows(request: HttpRequest, entries: Sequence[JournalEntry]) -> list[list[di
     codes = {entry.organisation for entry in entries}
     places = {found.code: found for found in Organisation.objects.filter(code__in=codes)}
     people = _people(request, entries, places)
-    words = rooms.verbs()
+    words, listing = rooms.verbs(), reverse("portal:journal")
     return [
         [
             {
-                "text": entry.seq,
+                "text": number_fr(entry.seq),
                 "value": entry.seq,
                 "kind": "number",
-                "url": reverse("portal:journal_entry", args=[entry.seq]),
+                "url": f"{listing}{entry.seq}/",
             },
-            {"text": datetime_fr(entry.happened_at), "value": entry.at},
+            {"text": _when(entry), "value": entry.at},
             {"text": words.get(entry.verb, entry.verb)},
             {"text": people.get((entry.actor, entry.organisation)) or _actor(entry.actor)},
             {"text": str(places.get(entry.organisation) or entry.organisation or "—")},
@@ -206,6 +206,11 @@ def _rows(request: HttpRequest, entries: Sequence[JournalEntry]) -> list[list[di
         ]
         for entry in entries
     ]
+
+
+def _when(entry: JournalEntry) -> str:
+    at = entry.happened_at.astimezone(clock.PARIS)
+    return f"{day_short(at.date())}, {time_fr(at)}"
 
 
 def _people(

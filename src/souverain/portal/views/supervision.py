@@ -182,13 +182,11 @@ def _verification() -> dict[str, Any] | None:
         Job.State.DONE: "Entier",
         Job.State.FAILED: "Atteint" if job.error.startswith("Journal") else "Sans réponse",
     }
-    result = job.result or {}
     return {
         "job": job,
         "kind": STATES[state],
         "word": words.get(state, state.label),
-        "entries": result.get("entries"),
-        "compared_with": result.get("compared_with"),
+        "summary": (job.result or {}).get("summary"),
     }
 
 

@@ -15,7 +15,7 @@ import os
 import re
 import sqlite3
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -374,9 +374,11 @@ def _stored(path: Path, layer: str, rows: _Rows) -> Iterator[tuple[int, str, byt
     if path.suffix.lower() in _SIGNATURES:
         step = max(1, min(64, MAX_BATCH_BYTES // path.stat().st_size))
         batches = [rows.fids[start : start + step] for start in range(0, len(rows.fids), step)]
-        geometries = (wkb for batch in batches for wkb in _batch(path, layer, batch))
+        geometries: Iterable[bytes | None] = (
+            wkb for batch in batches for wkb in _batch(path, layer, batch)
+        )
     else:
-        geometries = iter(_range(path, layer, rows.fids))
+        geometries = _range(path, layer, rows.fids)
     yield from zip(rows.fids, rows.codes, geometries, strict=True)
 
 
