@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Model, QuerySet, Sum
+from django.db.models import ForeignObjectRel, Model, QuerySet, Sum
 
 from souverain.core import clock
 from souverain.core.models import Device, Organisation
@@ -148,7 +148,7 @@ def _remove(rows: QuerySet[Any]) -> None:
     a kind of record added to the room later is not forgotten here."""
     model: type[Model] = rows.model
     for relation in model._meta.get_fields(include_hidden=True):
-        if not (relation.is_relation and relation.auto_created):
+        if not isinstance(relation, ForeignObjectRel):
             continue
         related = relation.related_model
         if related._meta.app_label == ROOM:

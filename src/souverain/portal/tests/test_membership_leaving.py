@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connection, transaction
 
@@ -45,6 +47,7 @@ SECRETARY = Contact("secretary", "Jeanne Martin", "jeanne@dijon.example", "03 80
 def town(db: None) -> Iterator[Town]:
     made = make_town()
     yield made
+    shutil.rmtree(settings.HOME / "departures", ignore_errors=True)
     for code in ("21231", "21054"):
         for path in sorted(vault.store().path(f"vault/{code}").rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
