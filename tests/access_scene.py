@@ -29,8 +29,10 @@ from django.test import Client
 from souverain.core import access, clock, devices, journal, rooms, services
 from souverain.core.jobs import Resources
 from souverain.core.models import (
+    ApiToken,
     Device,
     Group,
+    Invitation,
     Job,
     JournalEntry,
     Organisation,
@@ -91,6 +93,15 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
 # For (route name, argument): the model whose record of the target is named, or how to find it.
 ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] = {
     ("portal:remove", "pk"): RoleAssignment,
+    ("portal:resend", "pk"): Invitation,
+    ("portal:revoke", "pk"): Invitation,
+    ("portal:group", "pk"): Group,
+    ("portal:rename_group", "pk"): Group,
+    ("portal:person", "pk"): lambda target: target.person.pk,
+    ("portal:close_account", "pk"): lambda target: target.person.pk,
+    ("portal:reopen_account", "pk"): lambda target: target.person.pk,
+    ("portal:reset_factor", "pk"): lambda target: target.person.pk,
+    ("portal:forget_token", "pk"): ApiToken,
     ("portal:journal_entry", "seq"): JournalEntry,
     ("portal:invitation", "token"): lambda target: f"jeton-{target.marker}",
     ("portal:proof", "pk"): Departure,
@@ -396,7 +407,7 @@ def _unusual(departement: Organisation, dijon: Target) -> Iterator[Persona]:
     operator = _person("jetons@exemple.fr")
     RoleAssignment.objects.create(user=operator, role=Role.OPERATOR, organisation=departement)
     for name, scopes in (
-        ("a token of everything", sorted(rooms.permissions())),
+        ("a token of everything", [right.code for right in services.scopes_of(operator)]),
         ("a token of one right", ["core.journal"]),
     ):
         own = Target(departement, "ZQMOI", operator, self_only=True)

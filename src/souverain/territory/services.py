@@ -39,7 +39,8 @@ POSITIONS = Path(__file__).parent / "data"
 DISPLAY_TOLERANCE_M = 100.0
 COLUMNS = ("name", "siren", "population", "postcodes", "arrondissement", "epci", "updated_at")
 POSITION_COLUMNS = ("longitude_deg", "latitude_deg", "area_km2")
-LOADED, OUTLINES_IMPORTED = "territory.loaded", "territory.outlines_imported"
+LOADED = "territory.loaded"
+OUTLINES_IMPORTED = "territory.outlines_imported"
 Progress = Callable[[int, int], None]
 
 
