@@ -17,6 +17,7 @@ from typing import Any
 DOCUMENT = Path(__file__).parents[1] / "docs" / "access.md"
 LIBRARIES = ("allauth.", "ninja.", "django.")
 NOBODY, EVERYBODY = "—", "yes"
+OR_SELF = ", self"
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ def written(permission_code: str, checked: str) -> list[str]:
         return ", ".join(roles) or NOBODY
 
     anywhere = (Reach.GROUP, Reach.ORGANISATION, Reach.EVERYWHERE)
+    if checked.endswith(OR_SELF):
+        return [cell(*Reach), *written(permission_code, checked.removesuffix(OR_SELF))[1:]]
     return {
         "self": [cell(*Reach), *[NOBODY] * 4],
         "group": [NOBODY, cell(*anywhere), cell(*anywhere[1:]), cell(Reach.EVERYWHERE), NOBODY],

@@ -302,6 +302,12 @@ def _fill(target: Target) -> None:
     for model in _fillable():
         if not target.self_only or _belongs_to_a_person(model):
             _filled(model, target)
+    if target.self_only:
+        target.records[Job] = Job.objects.create(
+            name="essai",
+            actor=str(access.of_user(target.person)),
+            **GIVEN["core.job"](target.marker),
+        )
 
 
 def _belongs_to_a_person(model: type[models.Model]) -> bool:
@@ -328,6 +334,9 @@ def _commune(code: str, name: str, longitude_deg: float) -> Target:
     target = Target(organisation, marker, person)
     target.records[RoleAssignment] = RoleAssignment.objects.create(
         user=person, role=Role.COMMUNE_MEMBER, organisation=organisation
+    )
+    target.records[Group] = Group.objects.create(
+        organisation=organisation, code="bureau", name=f"Bureau {marker}"
     )
     _fill(target)
     target.records[JournalEntry] = journal.append(

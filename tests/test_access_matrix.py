@@ -12,8 +12,9 @@ from django.http import HttpResponse
 from django.urls import reverse
 
 from souverain.core import rooms
+from souverain.core.openid.config import WELL_KNOWN, OpenID
 from tests import access_matrix
-from tests.access_matrix import Found, Row
+from tests.access_matrix import OR_SELF, Found, Row
 from tests.access_scene import BEAUNE, BODIES, DIJON, MARKERS, Persona, Scene, Target, build
 
 PAGES = access_matrix.rows("Pages")
@@ -25,7 +26,9 @@ HOW = "PYTHONPATH=src .venv/bin/python -m tests.access_matrix"
 
 
 @pytest.fixture
-def scene(db: None) -> Scene:
+def scene(db: None, settings: Any) -> Scene:
+    """Everything, with a provider of identities that nobody answers for."""
+    settings.OPENID = OpenID(f"http://localhost:1{WELL_KNOWN}", "nous", "secret", False, "Test", ())
     return build()
 
 
@@ -90,7 +93,7 @@ def targets(row: Row, persona: Persona, scene: Scene) -> list[tuple[str, Target]
     strangers = [("of Dijon", scene.targets[DIJON]), ("of Beaune", scene.targets[BEAUNE])]
     if not takes_target(row):
         return strangers[:1]
-    if row.checked == "self" and persona.own is not None:
+    if persona.own is not None and row.checked.endswith("self"):
         return [("own", persona.own), *strangers]
     return strangers
 
@@ -104,7 +107,10 @@ def lets_in(row: Row, persona: Persona, target: Target) -> bool:
     if persona.scopes is not None and not (is_api(row) and row.permission in persona.scopes):
         return False
     role = str(persona.role)
-    match row.checked:
+    checked = row.checked.removesuffix(OR_SELF)
+    if checked != row.checked and (target is persona.own or not takes_target(row)):
+        return role in row.self
+    match checked:
         case "self":
             return role in row.self and (target is persona.own or not takes_target(row))
         case "list" if persona.is_team:
@@ -132,6 +138,8 @@ def outcome(answer: HttpResponse) -> str:
         return "asked to sign in" if to_login else "in"
     if status < 300 or status in (304, 400, 409, 422, 503):
         return "in"
+    if status == 401 and answer.headers.get("WWW-Authenticate") is None:
+        return "in"  # the provider of identities did not answer: anybody may be told so
     return "refused" if status in (401, 403, 404) else str(status)
 
 
@@ -203,6 +211,8 @@ def test_a_write_on_a_session_needs_its_csrf_token(scene: Scene) -> None:
 
 
 def content_of(answer: HttpResponse) -> bytes:
+    if answer.headers["Content-Type"].startswith("text/event-stream"):
+        return b""  # a live page reads outside this test's transaction; who gets it is above
     return b"".join(answer) if answer.streaming else answer.content  # type: ignore[arg-type]
 
 
@@ -221,7 +231,7 @@ def questions() -> list[dict[str, str]]:
 
 
 def test_nobody_of_a_commune_sees_a_record_of_another(scene: Scene) -> None:
-    marker = MARKERS[BEAUNE].lower().encode()
+    marker = MARKERS[BEAUNE].lower()
     reads = [row for row in (*PAGES, *CALLS) if "GET" in row.methods]
     people = [persona for persona in scene.personas if not persona.is_whole]
     for row, persona in itertools.product(reads, people):
@@ -233,10 +243,10 @@ def test_nobody_of_a_commune_sees_a_record_of_another(scene: Scene) -> None:
             if outcome(persona.ask("GET", path)) != "in":
                 continue
             for question in questions():
-                shown = content_of(persona.ask("GET", path, question)).lower()
+                shown = content_of(persona.ask("GET", path, question)).decode().lower()
                 # What the page repeats of the question itself is not a record.
                 for sent in question.values():
-                    shown = shown.replace(f'value="{sent.lower()}"'.encode(), b"")
+                    shown = re.sub(rf'value="{sent}"|«\s{sent}\s»', "", shown, flags=re.IGNORECASE)
                 assert marker not in shown, f"{persona} sees a record of Beaune: {path} {question}"
 
 

@@ -46,6 +46,7 @@ def _healthy(check: object) -> bool:
         return False
 
 
+@require_safe
 @requires("core.own")
 def email_is_fixed(request: HttpRequest) -> HttpResponse:
     """In the place of allauth's page: an address that nobody verified must never become an
