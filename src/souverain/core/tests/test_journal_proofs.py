@@ -520,7 +520,7 @@ def test_verify_at_the_command_line_ends_with_the_truth(tmp_path: Path) -> None:
 
     file.write_text("{}")
     answer = run(main, ["journal", "verify", "--head", str(file)])
-    assert answer.exit_code == 1 and "pas une empreinte" in answer.output
+    assert answer.exit_code == 1 and "clé « seq »" in answer.output
     assert run(main, ["journal", "verify", "--head", "absent.json"]).exit_code == 2
 
     file.write_text(kept.stdout)
