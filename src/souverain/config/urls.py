@@ -7,7 +7,7 @@ from importlib import import_module
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver, include, path
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 from ninja import NinjaAPI
 
 from souverain import __version__
@@ -46,7 +46,7 @@ def _healthy(check: object) -> bool:
         return False
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 @requires("core.own")
 def email_is_fixed(request: HttpRequest) -> HttpResponse:
     """In the place of allauth's page: an address that nobody verified must never become an
