@@ -46,6 +46,16 @@ def _outlines(scene: Scene) -> list[str]:
     return ["contours.geojson"]
 
 
+def _members(scene: Scene) -> list[str]:
+    Path("communes.csv").write_text("code_insee;commune;date_adhesion\n21231;Dijon;23/11/2024\n")
+    return ["communes.csv"]
+
+
+def _proof(scene: Scene) -> list[str]:
+    Path("preuve.json").write_text("{}")
+    return ["preuve.json"]
+
+
 # What a command is called with; those that need nothing are not here.
 EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "egress allow": lambda scene: [
@@ -57,6 +67,9 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "job run": _starting,
     "job show": _job,
     "journal export": lambda scene: ["journal.jsonl"],
+    "membership import": _members,
+    "membership show": lambda scene: [DIJON],
+    "membership verify": _proof,
     "organisation show": lambda scene: [DIJON],
     "territory import outlines": _outlines,
     "user create": lambda scene: [
@@ -65,9 +78,14 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     ],
     "vault device add": lambda scene: ["--commune", DIJON, "--name", "poste", "--role", "backup"],
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
+    "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
+    "vault set add": lambda scene: [
+        *("--commune", DIJON),
+        *("--set", "etat-civil", "--kind", "civil-status"),
+    ],
 }
-# Commands whose example is refused: the refusal is what they journal.
-REFUSED = {"territory import outlines", "job run"}
+# Commands whose example is refused: what they journal is the refusal, if anything.
+REFUSED = {"territory import outlines", "job run", "membership verify"}
 
 
 @pytest.fixture

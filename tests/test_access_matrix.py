@@ -15,7 +15,17 @@ from souverain.core import rooms
 from souverain.core.openid.config import WELL_KNOWN, OpenID
 from tests import access_matrix
 from tests.access_matrix import OR_SELF, Found, Row
-from tests.access_scene import BEAUNE, BODIES, DIJON, MARKERS, Persona, Scene, Target, build
+from tests.access_scene import (
+    BEAUNE,
+    BODIES,
+    DIJON,
+    MARKERS,
+    Persona,
+    Scene,
+    Target,
+    build,
+    content_of,
+)
 
 PAGES = access_matrix.rows("Pages")
 CALLS = access_matrix.rows("API")
@@ -209,12 +219,6 @@ def test_a_write_on_a_session_needs_its_csrf_token(scene: Scene) -> None:
 
 
 # A tenant never sees another tenant's record -----------------------------------------------------
-
-
-def content_of(answer: HttpResponse) -> bytes:
-    if answer.headers["Content-Type"].startswith("text/event-stream"):
-        return b""  # a live page reads outside this test's transaction; who gets it is above
-    return b"".join(answer) if answer.streaming else answer.content  # type: ignore[arg-type]
 
 
 def questions() -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.client
 import os
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -61,10 +62,15 @@ def doors(server: Server) -> dict[str, Door]:
 
 
 def ask(server: Server, method: str, path: str, authorization: str, body: bytes) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    """The status; who was refused too often waits as long as the answer says, and asks again."""
     headers = {"Authorization": authorization} if authorization else {}
-    connection.request(method, path, body if method == "POST" else None, headers)
-    return connection.getresponse().status
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request(method, path, body if method == "POST" else None, headers)
+        answer = connection.getresponse()
+        if answer.status != 429:
+            return answer.status
+        time.sleep(int(answer.headers["Retry-After"]))
 
 
 def requests(methods: str, route: str) -> Iterator[tuple[str, str, bytes]]:
