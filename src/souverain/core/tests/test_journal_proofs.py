@@ -164,7 +164,9 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_chain(house: House) -> Non
             for _ in range(random.randint(1, 40)):
                 last = max(last, int(writer.stdout.readline()))
             writer.send_signal(signal.SIGKILL)
-            last = max([last, *map(int, _whole_lines(writer.communicate()[0]))])
+            # Through the same reader: `communicate` would lose what it already holds.
+            last = max([last, *map(int, _whole_lines(writer.stdout.read()))])
+            writer.wait()
         entries, fault = house.verify()
         assert fault is None
         assert entries >= last, "an entry that was acknowledged is gone"
