@@ -163,7 +163,6 @@ def commune(request: HttpRequest, code: str) -> HttpResponse:
     context = {
         "commune": found,
         "membership": queries.membership.ask(code),
-        "has_joined": None if joined is None else code in joined,
         "former": found.former_communes.order_by("name", "code"),
         "cards": queries.commune_card.ask_all(code),
         "members": found.organisation.role_assignments.filter(group=None).select_related("user"),
