@@ -7,7 +7,7 @@ export SOUVERAIN_HOME ?= $(CURDIR)/var
 export PATH := $(CURDIR)/build/node/bin:$(PATH)
 BIN := .venv/bin
 
-.PHONY: run install test ci prove bench docs lint clean debian-packages without-network
+.PHONY: run install test ci prove bench docs locks lint clean debian-packages without-network
 
 run: .venv/.installed build/.web
 	@echo "Préparation des données…"
@@ -57,6 +57,14 @@ bench: install
 
 docs: .venv/.installed-dev
 	@$(BIN)/python docs/build.py build/docs
+
+# The pinned wheels, with their hashes, after a change of pyproject.toml.
+ROOMS := --extra territory --extra vault --extra portal
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --no-header --python-version 3.11 --universal
+
+locks: .venv/.installed-dev
+	$(COMPILE) $(ROOMS) -o requirements.txt
+	$(COMPILE) $(ROOMS) --extra dev -c requirements.txt -o requirements-dev.txt
 
 clean:
 	rm -rf build .venv web/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
