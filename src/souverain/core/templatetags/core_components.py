@@ -57,7 +57,8 @@ def table_rows(rows: Sequence[Sequence[Mapping[str, Any]]]) -> SafeString:
 
 
 def _cell(cell: Mapping[str, Any], tag: str) -> str:
-    text = conditional_escape(localize(cell["text"]))
+    text = cell["text"]
+    text = conditional_escape(text if isinstance(text, str) else localize(text))
     if cell.get("url"):
         text = f'<a href="{escape(cell["url"])}">{text}</a>'
     elif cell.get("state"):

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import F, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -88,16 +88,14 @@ def _state(code: str, joined: Collection[str] | None) -> dict[str, str]:
 
 
 def _all_rows(reach: set[str], joined: Collection[str] | None) -> list[list[dict[str, Any]]]:
-    rows = Commune.objects.select_related("epci__organisation").order_by("name", "code")
-    return [_row(commune, reach, joined) for commune in rows]
+    return [_row(facts, reach, joined) for facts in _facts().order_by("name", "code")]
 
 
 def _found_rows(
     found: list[Entry], reach: set[str], joined: Collection[str] | None
 ) -> list[list[dict[str, Any]]]:
-    rows = Commune.objects.select_related("epci__organisation").in_bulk(
-        [entry.code for entry in found], field_name="code"
-    )
+    listed = _facts().filter(code__in=[entry.code for entry in found])
+    rows = {facts.code: facts for facts in listed}
     return [
         _row(rows[entry.code], reach, joined, entry.name if entry.former_code else "")
         for entry in found
@@ -111,22 +109,29 @@ def _page_of(code: str) -> str:
     return reverse("portal:commune", args=[code])
 
 
+def _facts() -> QuerySet[Commune, Any]:
+    """What the list tells of each commune, as plain rows: models would take most of the time."""
+    return Commune.objects.annotate(intercommunality=F("epci__organisation__name")).values_list(
+        "code", "name", "postcodes", "population", "intercommunality", named=True
+    )
+
+
 def _row(
-    commune: Commune, reach: set[str], joined: Collection[str] | None, former_name: str = ""
+    facts: Any, reach: set[str], joined: Collection[str] | None, former_name: str = ""
 ) -> list[dict[str, Any]]:
-    link = _page_of(commune.code) if commune.code in reach else ""
+    link = _page_of(facts.code) if facts.code in reach else ""
     cells: list[dict[str, Any]] = [
         {
-            "text": f"{commune.name} (anciennement {former_name})" if former_name else commune.name,
+            "text": f"{facts.name} (anciennement {former_name})" if former_name else facts.name,
             "url": link,
         },
-        {"text": commune.code},
-        {"text": ", ".join(commune.postcodes)},
-        {"text": commune.population, "value": commune.population, "kind": "number"},
-        {"text": commune.epci.organisation.name if commune.epci else "—"},
+        {"text": facts.code},
+        {"text": ", ".join(facts.postcodes)},
+        {"text": facts.population, "value": facts.population, "kind": "number"},
+        {"text": facts.intercommunality or "—"},
     ]
     if joined is not None:
-        state = _state(commune.code, joined)
+        state = _state(facts.code, joined)
         kind = "ok" if state is JOINED else "neutral"
         cells.append({"text": state["label"], "state": kind})
     return cells
