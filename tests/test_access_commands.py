@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -138,3 +139,17 @@ def test_a_command_journals_what_is_written(
 def test_an_unknown_command_is_a_usage_fault() -> None:
     outcome = CliRunner().invoke(main, ["tout", "effacer"])
     assert outcome.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "status"),
+    [(["tout", "effacer"], 2, 400), (["organisation", "show", "99999"], 1, 422)],
+)
+@pytest.mark.django_db
+def test_with_json_a_fault_is_a_problem_on_stderr(words: list[str], code: int, status: int) -> None:
+    outcome = CliRunner().invoke(main, [*words, "--json"])
+    problem = json.loads(outcome.stderr)
+    assert (outcome.exit_code, outcome.stdout, problem["status"]) == (code, "", status)
+    assert words[-1] in problem["detail"] or words[0] in problem["detail"]
+    plain = CliRunner().invoke(main, words)
+    assert problem["detail"] in plain.stderr

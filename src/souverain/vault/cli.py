@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, NoReturn
 
 import click
@@ -16,8 +15,7 @@ from souverain.vault.models import DepositSet, State
 
 
 def _fail(message: str) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(1)
+    raise click.ClickException(message)
 
 
 def _commune(code: str) -> Organisation:

@@ -28,23 +28,21 @@ def approximate_cells(
 ) -> list[BaseGeometry]:
     """Cells in RGF93 degrees (5 decimals), in the order of the points, shape (n,) each.
 
-    Every cell is one polygon that contains its point; cells do not overlap. Raises ValueError
-    when two points are the same metre or an area is not positive.
+    Every cell is one polygon that contains its point; cells do not overlap, but points of the same
+    metre share one. Raises ValueError when an area is not positive.
     """
-    points = shapely.points(lonlat_to_metres(longitude_deg, latitude_deg, crs))
-    if len(points) == 0:
+    metres = np.asarray(lonlat_to_metres(longitude_deg, latitude_deg, crs))
+    if len(metres) == 0:
         return []
     if not np.all(np.asarray(area_km2) > 0):
         raise ValueError("areas must be positive")
-    if len({(round(p.x), round(p.y)) for p in points}) != len(points):
-        raise ValueError("two points are the same")
-
-    outline = _outline(points, np.sqrt(np.asarray(area_km2) * 1e6 / np.pi))
+    _, first, own = np.unique(np.round(metres), axis=0, return_index=True, return_inverse=True)
+    points = shapely.points(metres[first])
+    outline = _outline(shapely.points(metres), np.sqrt(np.asarray(area_km2) * 1e6 / np.pi))
     cells = shapely.intersection(_voronoi(points, outline), outline)
     cells = [_part_with(point, cell) for point, cell in zip(points, cells, strict=True)]
-    return list(
-        shapely.transform(geometries_to_lonlat(cells, crs), lambda c: np.round(c, DECIMALS))
-    )
+    drawn = shapely.transform(geometries_to_lonlat(cells, crs), lambda c: np.round(c, DECIMALS))
+    return [drawn[index] for index in own.reshape(-1)]
 
 
 def _voronoi(points: Floats, outline: BaseGeometry) -> Floats:

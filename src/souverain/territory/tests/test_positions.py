@@ -128,9 +128,15 @@ def test_any_points_get_a_cell_each(spots: list[tuple[int, int]], area_km2: floa
         assert slivers_m2 < 1e-4 * shapely.area(metric[one])
 
 
-def test_cells_need_places_apart() -> None:
+def test_two_communes_at_one_place_share_their_cell() -> None:
+    longitude, latitude = np.array([5.1, 5.0, 5.0]), np.array([47.0, 47.0, 47.0])
+    apart, one, other = approximate_cells(longitude, latitude, np.full(3, 20.0))
+    assert one.equals(other)
+    assert not one.overlaps(apart)
+    assert apart.contains(shapely.points(5.1, 47.0))
+
+
+def test_cells_need_areas() -> None:
     assert approximate_cells(np.array([]), np.array([]), np.array([])) == []
-    with pytest.raises(ValueError, match="same"):
-        approximate_cells(np.array([5.0, 5.0]), np.array([47.0, 47.0]), np.ones(2))
     with pytest.raises(ValueError, match="positive"):
         approximate_cells(np.array([5.0]), np.array([47.0]), np.zeros(1))
