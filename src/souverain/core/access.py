@@ -166,11 +166,13 @@ def require(
         return
     from souverain.core import journal
 
+    # Whoever has no name has one entry a minute, whatever the pages: the journal is for ever.
+    known = actor != ANONYMOUS
     journal.refuse(
         actor,
         "access.refused",
-        organisation=organisation.code if organisation else "",
-        object=code,
+        organisation=organisation.code if known and organisation else "",
+        object=code if known else "",
         reason="permission",
     )
     title = rooms.permissions()[code].title

@@ -3,7 +3,7 @@
 hash(n) = SHA-256(hash(n-1) || body(n)), hash(0) = 32 zero bytes; `body` is canonical JSON (sorted
 keys, no spaces, UTF-8) of every column. Bodies hold ids, verbs and digests only; personal detail
 lives in a side row whose salted SHA-256 is in the body, and may be erased without breaking the
-chain. The database itself refuses updates and deletes (migration 0002).
+chain. The database itself refuses updates and deletes (migration 0002), and any entry but the next (0004).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ GENESIS = bytes(32)
 BODY_BYTES = 16 * 1024
 DETAIL_BYTES = 64 * 1024
 _PAGE = 20_000
+_BEFORE_ALL = -(1 << 63)
 _REPEATED = ("seq", "at", "actor", "verb", "organisation", "object")
 _COLUMNS = f"{', '.join(_REPEATED)}, body, hash"
 _LAST = "SELECT seq, hash FROM core_journalentry ORDER BY seq DESC LIMIT 1"
@@ -198,7 +199,7 @@ def head() -> Head:
 
 def _rows() -> Iterator[tuple[Any, ...]]:
     """Every stored entry in order of seq, a page at a time, at constant memory."""
-    after = 0
+    after = _BEFORE_ALL  # an entry slipped in before the first is read, and found
     while True:
         with connection.cursor() as cursor:
             cursor.execute(_READ, [after, _PAGE])
@@ -225,10 +226,17 @@ def verify(
         seq, body, digest = row[0], row[6], row[7]
         if seq != expected:
             return broken(expected, "l'entrée %d manque ou a été déplacée")
-        if sha256(previous + body).digest() != digest:
-            return broken(seq, "l'entrée %d a été modifiée : son empreinte ne suit pas la chaîne")
-        if repeated(loads(body)) != row[:6]:
-            return broken(seq, "l'entrée %d : une colonne ne dit pas ce que dit l'entrée scellée")
+        try:
+            if sha256(previous + body).digest() != digest:
+                return broken(
+                    seq, "l'entrée %d a été modifiée : son empreinte ne suit pas la chaîne"
+                )
+            if repeated(loads(body)) != row[:6]:
+                return broken(
+                    seq, "l'entrée %d : une colonne ne dit pas ce que dit l'entrée scellée"
+                )
+        except (TypeError, ValueError, KeyError):
+            return broken(seq, "l'entrée %d est illisible")
         previous = digest
         if known and seq == known.seq:
             known_hash = previous.hex()
@@ -254,7 +262,11 @@ def _fault_in_details() -> str | None:
     details = JournalDetail.objects.select_related("entry").iterator(2000)
     for detail in details:
         sealed = orjson.loads(bytes(detail.entry.body))["detail"]
-        if hashlib.sha256(bytes(detail.salt) + detail.content.encode()).hexdigest() != sealed:
+        try:
+            found = hashlib.sha256(bytes(detail.salt) + detail.content.encode()).hexdigest()
+        except (TypeError, AttributeError):  # SQLite holds any type in any column
+            found = ""
+        if found != sealed:
             return f"le détail de l'entrée {detail.pk} a été modifié"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 import pytest
@@ -30,7 +31,8 @@ def unguarded(statement: str, parameters: list[object]) -> None:
             cursor.execute("ALTER TABLE core_journalentry DISABLE TRIGGER USER")
         else:
             cursor.execute("DROP TRIGGER IF EXISTS journal_no_update")
-            cursor.execute("DROP TRIGGER IF EXISTS journal_no_delete")
+            for name in ("no_delete", "no_replace", "in_sequence"):
+                cursor.execute(f"DROP TRIGGER IF EXISTS journal_{name}")
             cursor.execute("PRAGMA defer_foreign_keys=ON")
         cursor.execute(statement, parameters)
 
@@ -55,6 +57,47 @@ def test_the_database_refuses_updates_and_deletes(five: list[JournalEntry]) -> N
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
             attempt()
     assert journal.verify().entries == 5
+
+
+_COPY = (
+    "INSERT INTO core_journalentry (seq, at, actor, verb, organisation, object, body, hash)"
+    " SELECT %s, at, actor, verb, organisation, object, body, hash FROM core_journalentry"
+    " WHERE seq = 2"
+)
+
+
+@pytest.mark.parametrize("seq", [-5, 0, 3, 7])
+def test_the_database_takes_the_next_entry_only(five: list[JournalEntry], seq: int) -> None:
+    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_COPY, [seq])
+    assert journal.verify().entries == 5
+
+
+@pytest.mark.parametrize("seq", [-5, 0])
+def test_an_entry_slipped_in_before_the_first_is_found(five: list[JournalEntry], seq: int) -> None:
+    unguarded(_COPY, [seq])
+    outcome = journal.verify()
+    assert outcome.fault and "entrée 1 manque ou a été déplacée" in outcome.fault
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[1]", b'{"seq":6}'])
+def test_an_entry_that_no_one_can_read_is_found(five: list[JournalEntry], body: bytes) -> None:
+    digest = hashlib.sha256(bytes(five[-1].hash) + body).digest()
+    columns = "seq, at, actor, verb, organisation, object, body, hash"
+    unguarded(
+        f"INSERT INTO core_journalentry ({columns}) VALUES (6, '', '', '', '', '', %s, %s)",
+        [body, digest],
+    )
+    outcome = journal.verify()
+    assert outcome.fault and "entrée 6 est illisible" in outcome.fault
+
+
+def test_a_column_turned_to_text_is_found(five: list[JournalEntry]) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite holds any type in any column")
+    unguarded("UPDATE core_journalentry SET body = CAST(body AS TEXT) WHERE seq = %s", [3])
+    outcome = journal.verify()
+    assert outcome.fault and "entrée 3" in outcome.fault
 
 
 def test_one_changed_byte_is_found(five: list[JournalEntry]) -> None:
