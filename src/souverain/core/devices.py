@@ -24,6 +24,10 @@ _KNOWN_MAX = 4096
 _SEEN_EVERY_S = 60
 
 
+class Revoked(Exception):
+    """The device was revoked meanwhile."""
+
+
 def digest(credential: str) -> str:
     return hashlib.sha256(credential.encode()).hexdigest()
 
@@ -72,28 +76,41 @@ _lock = threading.Lock()
 def authenticate(device_id: str, credential: str, room: str) -> Device | None:
     """The live device with this id and credential in this room, or None."""
     device = live(device_id, digest(credential))
-    return device if device is not None and device.room == room else None
+    if device is None or device.room != room:
+        return None
+    _note_seen(device)
+    return device
 
 
 def live(device_id: str, credential_sha256: str) -> Device | None:
-    """The device unless it is unknown or revoked, at most `STALE_S` seconds out of date."""
+    """The device unless it is unknown or revoked, at most `STALE_S` seconds out of date. It only
+    reads: no writer makes it wait."""
     key = (device_id, credential_sha256)
-    read_at, device = _known.get(key, (0.0, None))
-    if time.monotonic() - read_at < STALE_S:
+    now = time.monotonic()
+    read_at, device = _known.get(key, (-STALE_S, None))
+    if now - read_at < STALE_S:
         return device
     device = (
         Device.objects.select_related("organisation")
         .filter(pk=device_id, credential_sha256=credential_sha256, revoked_at=None)
         .first()
     )
-    if device is not None:
-        _note_seen(device)
     with _lock:
-        _known[key] = (time.monotonic(), device)
+        _known[key] = (now, device)
         _known.move_to_end(key)
         while len(_known) > _KNOWN_MAX:
             _known.popitem(last=False)
     return device
+
+
+def require_live(device: Device) -> None:
+    """Raise `Revoked` unless the device is live now. Under the writers' lock, nothing that the
+    device sent can be recorded after its revocation."""
+    current = Device.objects.filter(
+        pk=device.pk, credential_sha256=device.credential_sha256, revoked_at=None
+    )
+    if not current.exists():
+        raise Revoked(device.pk)
 
 
 def _note_seen(device: Device) -> None:

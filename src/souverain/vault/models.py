@@ -34,7 +34,7 @@ class DepositSet(models.Model):
     """One restic repository of an organisation: what it holds, how long, how fresh it must be.
 
     `stored_bytes` counts what is on disk, `live_bytes` what no client deleted; `last_instant` is
-    the latest birth or death in the set, and the server's receipt times never go back before it.
+    the latest birth, death or moment shown, and the server's receipt times never go back before it.
     """
 
     class Kind(models.TextChoices):

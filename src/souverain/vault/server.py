@@ -25,6 +25,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import orjson
+from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from souverain.core import access, clock, devices, journal
@@ -56,23 +57,36 @@ _SIZE_LIMIT = {
     "data": 256 * _MIB,
 }
 _LOCKS_MAX = 1000
+_RESENT_BYTES = 1 << 30  # on their way at once, of what takes no more room once it is there
 _V1, _V2 = "application/vnd.x.restic.rest.v1", "application/vnd.x.restic.rest.v2"
 _RECHECK_S = 0.1
+_WHOLE_S = 7200.0  # an object of 256 MiB at 300 kbit/s
 _SILENCE_S = 60.0  # without a byte from a sender
 _STALL_S = 600.0  # without a byte taken by a reader
 _UNDER_WAY_MAX = 64  # requests of one device at once, in one process
 _REFUSALS_A_SECOND = 40  # that one actor may have journalled, in one process
 _SETTLING = timedelta(minutes=1)
+_REVOKED = "revoked"
 
-_pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="vault")
+# Writers wait for one another, readers for the disk, and a revocation for nobody.
+_readers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="vault-read")
+_writers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="vault-write")
+_watchers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="vault-watch")
+
+
+# The two others: what SQLite says when its write-ahead log, or the log's index, cannot grow.
+_SQLITE_FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 
 
 class Refused(Exception):
-    """An answer that is not a success: HTTP status, French sentence, reason for the journal."""
+    """An answer that is not a success: HTTP status, French sentence, reason for the journal, and
+    the device once it is known."""
 
-    def __init__(self, status: int, message: str, reason: str = "") -> None:
+    def __init__(
+        self, status: int, message: str, reason: str = "", device: Device | None = None
+    ) -> None:
         super().__init__(message)
-        self.status, self.message, self.reason = status, message, reason
+        self.status, self.message, self.reason, self.device = status, message, reason, device
 
 
 class Gone(Exception):
@@ -102,8 +116,8 @@ def matches(path: str) -> bool:
     return _MINE.match(path) is not None
 
 
-async def _thread(function: Callable[..., T], *args: Any) -> T:
-    """Run blocking work (database, files) in the pool, with the caller's context. A caller that
+async def _thread(function: Callable[..., T], *args: Any, pool: ThreadPoolExecutor = _readers) -> T:
+    """Run blocking work (database, files) in a pool, with the caller's context. A caller that
     is cancelled meanwhile waits for its end: no file is closed under a thread that writes it."""
 
     def work() -> T:
@@ -111,7 +125,7 @@ async def _thread(function: Callable[..., T], *args: Any) -> T:
         return function(*args)
 
     context = contextvars.copy_context()
-    future = asyncio.get_running_loop().run_in_executor(_pool, context.run, work)
+    future = asyncio.get_running_loop().run_in_executor(pool, context.run, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -127,11 +141,21 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         with _counted(request.device):
             await _while_live(request.device, _serve(request, receive, answer))
     except Refused as refusal:
-        await answer.refuse(refusal)
+        if refusal.reason == _REVOKED:
+            # The answer does not wait for the journal, which another writer may hold.
+            try:
+                await answer.refuse(refusal)
+            finally:
+                await _journalled(refusal)
+        else:
+            await answer.refuse(await _journalled(refusal))
     except StoreUnavailable as error:
         logger.error("the object store is unavailable: %s", error)
         await answer.refuse(Refused(503, str(error)))
     except (OSError, DatabaseError) as error:
+        if _is_busy(error):
+            await answer.refuse(Refused(503, "Le coffre-fort est occupé : réessayez."))
+            return
         if not _is_full(error):
             raise
         logger.error("the vault has no room left: %s", error)
@@ -144,12 +168,14 @@ def _is_full(error: BaseException) -> bool:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     cause = error.__cause__
     name = getattr(cause, "sqlite_errorname", "")
-    # SQLITE_IOERR_*: what SQLite says when the write-ahead log or its index cannot grow.
-    return (
-        name == "SQLITE_FULL"
-        or name.startswith("SQLITE_IOERR")
-        or getattr(cause, "sqlstate", "") == "53100"
-    )
+    return name in _SQLITE_FULL or getattr(cause, "sqlstate", "") == "53100"
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Whether another writer kept the database for longer than one waits for it."""
+    cause = error.__cause__
+    locked = getattr(cause, "sqlstate", "") == "55P03"
+    return locked or getattr(cause, "sqlite_errorname", "").startswith("SQLITE_BUSY")
 
 
 _under_way: Counter[str] = Counter()
@@ -170,19 +196,37 @@ def _counted(device: Device) -> Iterator[None]:
 
 
 async def _while_live(device: Device, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work while the device is live; a revocation ends it, whatever it waits for."""
+    """Do the work while the device is live; a revocation ends it, whatever it waits for. What a
+    thread was already doing for it ends by itself: nothing is recorded for a revoked device."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait([task], timeout=_RECHECK_S))[0]:
-            if await _thread(devices.live, device.pk, device.credential_sha256) is None:
-                refusal = Refused(401, "Appareil révoqué.", "revoked")
-                await _thread(_journal_refusal, device, refusal)
-                raise refusal
+            credential = device.credential_sha256
+            if await _thread(devices.live, device.pk, credential, pool=_watchers) is None:
+                raise Refused(401, "Appareil révoqué.", _REVOKED, device)
         task.result()
+    except devices.Revoked:
+        raise Refused(401, "Appareil révoqué.", _REVOKED, device) from None
     finally:
         if not task.done():
             task.cancel()
-            await asyncio.wait([task])
+            _endings.add(task)
+            task.add_done_callback(_ended)
+
+
+_endings: set[asyncio.Task[None]] = set()
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Let go of work that was cut, and of what it raised meanwhile."""
+    _endings.discard(task)
+    if not task.cancelled():
+        task.exception()
+
+
+_GUARDS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+if settings.SECURE_HSTS_SECONDS:
+    _GUARDS["strict-transport-security"] = f"max-age={settings.SECURE_HSTS_SECONDS}"
 
 
 class _Answer:
@@ -194,7 +238,8 @@ class _Answer:
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
         self._started = True
-        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        told = {**headers, **_GUARDS}
+        pairs = [(name.encode(), value.encode()) for name, value in told.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
     async def body(self, chunk: bytes, more: bool = False) -> None:
@@ -205,7 +250,7 @@ class _Answer:
         self, status: int, content: bytes = b"", content_type: str = "text/plain; charset=utf-8"
     ) -> None:
         headers = {"content-type": content_type, "content-length": str(len(content))}
-        if status == 429:
+        if status in (429, 503):
             headers["retry-after"] = "1"
         if status == 401:
             headers["www-authenticate"] = 'Basic realm="coffre-fort", charset="UTF-8"'
@@ -229,7 +274,7 @@ def _read_request(scope: Any) -> Request:
     try:
         return _route(scope, headers, device)
     except Refused as refusal:
-        _journal_refusal(device, refusal)
+        refusal.device = device
         raise
 
 
@@ -243,10 +288,8 @@ def _authenticate(authorization: str) -> Device:
     known = credential and _DEVICE.fullmatch(identity)
     device = devices.authenticate(identity, credential, "vault") if known else None
     if device is None:
-        if credential:
-            _spare(access.ANONYMOUS)
-            journal.refuse(access.ANONYMOUS, "vault.refused", reason="credential")
-        raise Refused(401, "Appareil inconnu ou révoqué.")
+        reason = "credential" if credential else ""
+        raise Refused(401, "Appareil inconnu ou révoqué.", reason)
     return device
 
 
@@ -268,7 +311,7 @@ def _spare(actor: access.Actor) -> None:
 
 def _route(scope: Any, headers: dict[str, str], device: Device) -> Request:
     found = _ROUTE.fullmatch(scope["path"])
-    if found is None:
+    if found is None or b"%2f" in (scope.get("raw_path") or b"").lower():
         raise Refused(400, "Cette adresse n'est pas celle d'un dépôt.", "path")
     if (device.organisation.code, device.scope) != (found["code"], found["set"]):
         raise Refused(403, "Cet appareil n'a pas accès à ce dépôt.", "foreign")
@@ -280,7 +323,10 @@ def _route(scope: Any, headers: dict[str, str], device: Device) -> Request:
         raise Refused(400, "Cette adresse n'est pas celle d'un objet.", "path")
     if name and not _NAME.fullmatch(name):
         raise Refused(400, "Le nom d'un objet est fait de 64 chiffres hexadécimaux.", "name")
-    deposit_set = services.set_of(device)
+    try:
+        deposit_set = services.set_of(device)
+    except DepositSet.DoesNotExist:
+        raise Refused(403, "Ce dépôt n'existe plus.", "gone") from None
     return Request(
         method=scope["method"],
         kind=kind,
@@ -305,22 +351,39 @@ def _moment(text: str | None, deposit_set: DepositSet) -> datetime | None:
     now = clock.now()
     if at > max(now, deposit_set.last_instant or now):
         raise Refused(400, "Ce moment n'est pas encore arrivé.", "time")
-    if now - at < _SETTLING:
-        services.settle()
+    last = deposit_set.last_instant
+    if now - at < _SETTLING or last is None or at > last:
+        try:
+            services.settle(deposit_set, at)
+        except DatabaseError as error:
+            # A full disk must not keep anybody from reading back what is there.
+            if not _is_full(error):
+                raise
     return at
 
 
-def _journal_refusal(device: Device, refusal: Refused) -> None:
-    if refusal.reason:
-        actor = access.of_device(device)
-        _spare(actor)
-        journal.refuse(
-            actor,
-            "vault.refused",
-            organisation=device.organisation.code,
-            object=device.scope,
-            reason=refusal.reason,
-        )
+async def _journalled(refusal: Refused) -> Refused:
+    """Journal a refusal that has a reason; returns what to answer."""
+    if not refusal.reason:
+        return refusal
+    try:
+        await _thread(_journal_refusal, refusal, pool=_writers)
+    except Refused as instead:
+        return instead
+    return refusal
+
+
+def _journal_refusal(refusal: Refused) -> None:
+    device = refusal.device
+    actor = access.of_device(device) if device else access.ANONYMOUS
+    _spare(actor)
+    journal.refuse(
+        actor,
+        "vault.refused",
+        organisation=device.organisation.code if device else "",
+        object=device.scope if device else "",
+        reason=refusal.reason,
+    )
 
 
 # What is served ----------------------------------------------------------------------------------
@@ -347,11 +410,11 @@ async def _serve(request: Request, receive: Any, answer: _Answer) -> None:
             case _:
                 raise Refused(405, "Cette opération n'existe pas.", "method")
     except Refused as refusal:
-        await _thread(_journal_refusal, request.device, refusal)
+        refusal.device = request.device
         raise
     except OSError as error:
         if _is_full(error):
-            await _thread(_journal_refusal, request.device, Refused(507, "", "disk"))
+            await _journalled(Refused(507, "", "disk", request.device))
         raise
 
 
@@ -491,18 +554,65 @@ async def _post(request: Request, receive: Any, answer: _Answer) -> None:
         raise Refused(
             411, "Un « config » s'envoie avec sa longueur, et il n'est pas vide.", "length"
         )
-    incoming = await _thread(_begin, request, declared)
+    upload = _Upload(request)
     kept = False
     try:
-        await _receive(request, receive, incoming, limit)
-        if declared is not None and incoming.size != declared:
+        await _thread(upload.begin, declared)
+        try:
+            async with asyncio.timeout(_WHOLE_S):
+                await _receive(upload, receive, limit)
+        except TimeoutError:
+            raise Refused(408, "L'envoi a trop duré : rien n'a été pris.", "slow") from None
+        if declared is not None and upload.size != declared:
             raise Refused(400, "L'envoi a été coupé : rien n'a été pris.", "truncated")
         kept = True  # from here on the thread that keeps it ends it
-        await _thread(_keep, request, incoming)
+        await _thread(_keep, request, upload.incoming, pool=_writers)
     finally:
+        upload.leave()
         if not kept:
-            await _thread(incoming.abort)
+            await _thread(upload.abort)
     await answer.whole(200)
+
+
+_arriving: Counter[int] = Counter()
+"""Bytes of each organisation's uploads under way in this process: only the event loop counts."""
+
+
+class _Upload:
+    """A body on its way to the store. It counts for the commune's quota while it arrives."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._owner: int = request.deposit_set.organisation.pk
+        self._room = 0
+        self.incoming: Incoming | None = None
+        self.size = 0
+
+    def begin(self, declared: int | None) -> None:
+        """Open a temporary file for an object that has room."""
+        deposit_set, kind, name = self._request.deposit_set, self._request.kind, self._request.name
+        self._room = services.room_left(deposit_set.organisation)
+        if kind == "locks" or services.is_known(deposit_set, kind, name):
+            self._room = max(self._room, _RESENT_BYTES)
+        if (declared or 0) + _arriving[self._owner] > self._room:
+            raise _no_room(self._request)
+        self.incoming = services.store().incoming()
+
+    async def write(self, chunk: bytes) -> None:
+        assert self.incoming is not None
+        _arriving[self._owner] += len(chunk)
+        self.size += len(chunk)
+        if _arriving[self._owner] > self._room:
+            raise await _thread(_no_room, self._request)
+        await _thread(self.incoming.write, chunk)
+
+    def leave(self) -> None:
+        """Count no more."""
+        _arriving[self._owner] -= self.size
+
+    def abort(self) -> None:
+        if self.incoming is not None:
+            self.incoming.abort()
 
 
 def _content_length(headers: dict[str, str]) -> int | None:
@@ -514,7 +624,7 @@ def _content_length(headers: dict[str, str]) -> int | None:
     return int(text)
 
 
-async def _receive(request: Request, receive: Any, incoming: Incoming, limit: int) -> None:
+async def _receive(upload: _Upload, receive: Any, limit: int) -> None:
     """Stream the body into the temporary file, in pieces of about 1 MiB."""
     pieces: list[bytes] = []
     pending, total, more = 0, 0, True
@@ -532,19 +642,9 @@ async def _receive(request: Request, receive: Any, incoming: Incoming, limit: in
         if total + pending > limit:
             raise Refused(413, f"Objet trop gros : {limit} octets au plus.", "size")
         if pending and (pending >= CHUNK or not more):
-            await _thread(incoming.write, b"".join(pieces))
+            await upload.write(b"".join(pieces))
             total, pending = total + pending, 0
             pieces.clear()
-
-
-def _begin(request: Request, declared: int | None) -> Incoming:
-    """Open a temporary file for an object that has room."""
-    if request.kind != "locks" and declared:
-        try:
-            services.require_room(request.deposit_set, request.kind, request.name, declared)
-        except QuotaExceeded:
-            raise _no_room(request) from None
-    return services.store().incoming()
 
 
 def _no_room(request: Request) -> Refused:
@@ -582,7 +682,7 @@ def _keep_lock(request: Request, incoming: Incoming) -> None:
         return
     if len(_locks(request)) >= _LOCKS_MAX:
         raise Refused(507, "Trop de verrous : lancez « restic unlock ».", "locks")
-    services.keep_lock(request.deposit_set, request.name, incoming)
+    services.keep_lock(request.deposit_set, request.name, incoming, request.device)
 
 
 async def _delete(request: Request, answer: _Answer) -> None:
@@ -598,7 +698,9 @@ async def _delete(request: Request, answer: _Answer) -> None:
     _need(request.at is None, "past")
     _need(request.allows("prune"), "role")
     buried = await _thread(
-        services.bury_object, request.deposit_set, request.kind, request.name, request.device
+        services.bury_object,
+        *(request.deposit_set, request.kind, request.name, request.device),
+        pool=_writers,
     )
     if not buried:
         raise Refused(404, "Cet objet n'existe pas.")

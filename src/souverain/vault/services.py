@@ -208,10 +208,12 @@ def alive(deposit_set: DepositSet, at: datetime | None = None) -> QuerySet[Store
 
 
 @transaction.atomic
-def settle() -> None:
-    """Wait for the writes under way: once it returns, no birth or death at an instant that is
-    over now can still appear."""
+def settle(deposit_set: DepositSet, at: datetime) -> None:
+    """Once it returns, no birth or death at that instant or before can still appear: the writes
+    under way have ended, and a clock set back goes on from that instant."""
     serialise_writers()
+    behind = Q(last_instant=None) | Q(last_instant__lt=at)
+    DepositSet.objects.filter(behind, pk=deposit_set.pk).update(last_instant=at)
 
 
 def _next_instant(deposit_set: DepositSet, actor: Actor) -> datetime:
@@ -245,13 +247,14 @@ def _lives(deposit_set: DepositSet, kind: str, name: str) -> QuerySet[StoredObje
     return StoredObject.objects.filter(deposit_set=deposit_set, type=kind, name=name)
 
 
-def require_room(deposit_set: DepositSet, kind: str, name: str, size: int) -> None:
-    """Raise `QuotaExceeded` when an object does not fit. One that is on disk takes no more room."""
-    organisation = deposit_set.organisation
-    if stored_bytes(organisation) + size > quota_bytes(organisation):
-        if _lives(deposit_set, kind, name).exists():
-            return
-        raise QuotaExceeded
+def room_left(organisation: Organisation) -> int:
+    """Bytes that the quota still takes; negative above it."""
+    return quota_bytes(organisation) - stored_bytes(organisation)
+
+
+def is_known(deposit_set: DepositSet, kind: str, name: str) -> bool:
+    """Whether the object is on disk already, alive or dead: it takes no more room."""
+    return _lives(deposit_set, kind, name).exists()
 
 
 @transaction.atomic
@@ -269,8 +272,10 @@ def set_quota(actor: Actor, organisation: Organisation, limit_bytes: int) -> Non
     )
 
 
-def keep_lock(deposit_set: DepositSet, name: str, incoming: Incoming) -> None:
-    """Keep a restic lock: ephemeral, on disk only, no row. Raises objects.WrongContent."""
+def keep_lock(deposit_set: DepositSet, name: str, incoming: Incoming, device: Device) -> None:
+    """Keep a restic lock: ephemeral, on disk only, no row. Raises objects.WrongContent,
+    devices.Revoked."""
+    devices.require_live(device)
     try:
         incoming.commit(object_key(deposit_set, "locks", name), name)
     except AlreadyThere:
@@ -283,7 +288,8 @@ def record_object(
     """Name, keep and record a received object; durable on disk and committed on return.
 
     `name` is `config` or the content's SHA-256. An object that lives already is returned as it is.
-    Raises objects.WrongContent, ConfigExists, QuotaExceeded; nothing is recorded then.
+    Raises objects.WrongContent, ConfigExists, QuotaExceeded, devices.Revoked; nothing is recorded
+    then.
     """
     actor = access.of_device(device)
     placed = False
@@ -294,22 +300,23 @@ def record_object(
         if incoming.sha256 != name:
             raise objects.WrongContent(name)
         placed = _place(deposit_set, kind, name, incoming, actor)
+    key = object_key(deposit_set, kind, name)
     with transaction.atomic():
         serialise_writers()
         lives = list(_lives(deposit_set, kind, name))
         living = next((life for life in lives if life.died_at is None), None)
+        try:
+            devices.require_live(device)
+            if not lives and incoming.size > room_left(deposit_set.organisation):
+                raise QuotaExceeded
+        except (devices.Revoked, QuotaExceeded):
+            if placed and not lives:
+                store().remove(key)
+            raise
         if living is not None:
             if kind == "config":
                 raise ConfigExists
             return living
-        key = object_key(deposit_set, kind, name)
-        if not lives:
-            try:
-                require_room(deposit_set, kind, name, incoming.size)
-            except QuotaExceeded:
-                if placed:
-                    store().remove(key)
-                raise
         if kind == "config" or store().size(key) != incoming.size:
             # A config has no proof but the lock; another file was taken back by the client that
             # placed it, over the quota: ours is still under its temporary name.
@@ -408,8 +415,10 @@ def _tell(stored: StoredObject, session: Session, actor: Actor) -> None:
 
 @transaction.atomic
 def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -> bool:
-    """End an object's life at this instant; its bytes stay. False when none lives."""
+    """End an object's life at this instant; its bytes stay. False when none lives. Raises
+    devices.Revoked."""
     serialise_writers()
+    devices.require_live(device)
     actor = access.of_device(device)
     living = _lives(deposit_set, kind, name).filter(died_at=None).first()
     if living is None:

@@ -46,6 +46,8 @@ _REASONS = {
     "revoked": "appareil révoqué",
     "role": "droit que l'appareil n'a pas",
     "silent": "envoi qui s'est tu",
+    "slow": "envoi trop long",
+    "gone": "dépôt qui n'existe plus",
     "size": "objet trop gros",
     "time": "moment mal noté, ou à venir",
     "truncated": "envoi coupé",

@@ -8,13 +8,16 @@ import http.client
 import os
 import select
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 
-from souverain.vault.tests.conftest import Client, Server, named
+from souverain.vault.tests.conftest import PRELUDE, Client, Server, named
 
 pytestmark = pytest.mark.db_both
 
@@ -47,6 +50,8 @@ def test_ranges_and_both_listings(client: Client) -> None:
         ("data/%2e%2e%2fconfig", 400),
         ("data//" + "0" * 64, 400),
         ("config/x", 400),
+        ("/vault/21231%2Fhostile/data/" + named(b"contenu"), 400),
+        ("/vault/21231/hostile/data%2f" + named(b"contenu"), 400),
         ("journal/" + "0" * 64, 404),
         ("/vault/21054/general/data/" + "0" * 64, 403),
         ("/vault/21231/general/data/" + "0" * 64, 403),
@@ -221,7 +226,129 @@ def test_a_stalled_upload_is_cut_by_a_revocation(server: Server) -> None:
             answer, cut_at = cut.result(30)
         assert answer.startswith(b"HTTP/1.1 401")
         assert cut_at - revoked_at <= 1
-    assert "revoked" in server.refusals()
+    deadline = time.monotonic() + 10  # the answer does not wait for the journal
+    while "revoked" not in server.refusals():
+        assert time.monotonic() < deadline
+
+
+HELD = """
+import sys
+from django.db import connection, transaction
+from souverain.core import clock
+from souverain.core.models import Device
+from souverain.core.transactions import serialise_writers
+with transaction.atomic():
+    serialise_writers()
+    print("held", flush=True)
+    identity = sys.stdin.readline().strip()
+    Device.objects.filter(pk=identity).update(revoked_at=clock.now())
+with transaction.atomic():
+    serialise_writers()
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextlib.contextmanager
+def another_writer(server: Server) -> Iterator[subprocess.Popen[str]]:
+    """Somebody who keeps the writers' lock, revokes the device named on its input, and keeps the
+    lock again until it is told to end."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + HELD],
+        env=server.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert writer.stdout and writer.stdin
+    try:
+        assert writer.stdout.readline() == "held\n"
+        yield writer
+    finally:
+        writer.communicate("\n", timeout=60)
+
+
+def test_a_revocation_waits_for_no_other_writer(server: Server) -> None:
+    """An upload that waits for its turn is refused when its device is revoked: at once, and for
+    good when its turn comes."""
+    victim, content = Client(server.device(scope="attend")), os.urandom(5000)
+    assert victim.ask("GET", "data/") == (200, b"[]")
+    with ThreadPoolExecutor(1) as pool, another_writer(server) as writer:
+        assert writer.stdin and writer.stdout
+        upload = pool.submit(victim.put, content)
+        in_place = server.folder(scope="attend") / "data" / named(content)[:2] / named(content)
+        deadline = time.monotonic() + 10
+        while not in_place.exists():
+            assert time.monotonic() < deadline
+        writer.stdin.write(f"{victim.id}\n")
+        writer.stdin.flush()
+        assert writer.stdout.readline() == "held\n"
+        assert upload.result(timeout=10) == 401, "while the other writer still holds the lock"
+    rows = "from souverain.vault.models import StoredObject as S\nprint(S.objects.filter(name=%r).count())"
+    assert server.python(rows % named(content)) == "0"
+    deadline = time.monotonic() + 10
+    while in_place.exists():
+        assert time.monotonic() < deadline, "nothing of it is left"
+
+
+def test_uploads_that_wait_for_their_turn_hold_up_no_reader(server: Server, client: Client) -> None:
+    content = os.urandom(3000)
+    assert client.put(content) == 200
+    patient = Client(server.device(scope="patient"))
+    assert patient.ask("GET", "data/") == (200, b"[]")
+    with ThreadPoolExecutor(12) as pool, another_writer(server) as writer:
+        uploads = [pool.submit(patient.put, os.urandom(1000)) for _ in range(12)]
+        assert client.ask("GET", f"data/{named(content)}") == (200, content)
+        assert not any(upload.done() for upload in uploads)
+        assert writer.stdin
+        writer.stdin.write("personne\n")
+    assert {upload.result(timeout=60) for upload in uploads} == {200}
+
+
+def test_what_is_on_its_way_counts_for_the_quota(server: Server) -> None:
+    """Half-sent bodies cannot fill the disk: together they fit in what the commune has left."""
+    left = server.python(
+        "from souverain.core import access\nfrom souverain.core.models import Organisation\n"
+        "from souverain.vault import services\n"
+        "found = Organisation.objects.get(code='21054')\n"
+        "services.set_quota(access.SYSTEM, found, services.stored_bytes(found) + (3 << 20))\n"
+        "print(services.room_left(found))"
+    )
+    assert int(left) == 3 << 20
+    many = Client(server.device(code="21054", scope="moities"))
+    piece = f"{2 << 20:x}\r\n".encode() + os.urandom(2 << 20) + b"\r\n"
+    head = f"POST {many.path}data/{'0' * 64} HTTP/1.1\r\nTransfer-Encoding: chunked"
+    with many.raw(head) as one, many.raw(head) as other:
+        one.sendall(piece)
+        temporary = server.home / "objects" / ".tmp"
+        deadline = time.monotonic() + 10
+        while not any(path.stat().st_size >= 1 << 20 for path in temporary.iterdir()):
+            assert time.monotonic() < deadline
+        with contextlib.suppress(ConnectionError):
+            other.sendall(piece)
+        assert other.recv(100).startswith(b"HTTP/1.1 507")
+        one.sendall(b"0\r\n\r\n")
+        assert one.recv(100).startswith(b"HTTP/1.1 400"), "the first goes on, to its wrong name"
+    small = os.urandom(1000)
+    assert many.put(small) == 200
+
+
+def test_answers_are_neither_cached_nor_guessed(client: Client) -> None:
+    for path, status in (("data/", 200), ("data/abc", 400)):
+        answer = client.answer("GET", path)
+        answer.read()
+        assert (answer.status, answer.headers["Cache-Control"]) == (status, "no-store")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_device_of_a_set_that_is_no_more_is_told_so(server: Server) -> None:
+    orphan = Client(server.device(scope="disparu"))
+    server.python(
+        "from souverain.vault.models import DepositSet\n"
+        "DepositSet.objects.filter(code='disparu').delete()"
+    )
+    status, message = orphan.ask("GET", "data/")
+    assert status == 403 and "n'existe plus" in message.decode()
 
 
 def test_a_stalled_download_is_cut_by_a_revocation(server: Server) -> None:

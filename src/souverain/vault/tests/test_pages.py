@@ -173,7 +173,7 @@ def test_every_reason_that_the_server_gives_has_its_words() -> None:
         and len(node.args) > place.get(node.func.id, 9)
         and isinstance(node.args[place[node.func.id]], ast.Constant)
     }
-    assert given | {"credential"} == set(views._REASONS)
+    assert given | {"credential", server._REVOKED} == set(views._REASONS)
 
 
 def test_waiting_says_when_the_first_deposit_came(

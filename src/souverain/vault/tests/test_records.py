@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from souverain.core import access, clock
+from souverain.core.devices import Revoked
 from souverain.core.models import (
     Device,
     Event,
@@ -73,6 +74,55 @@ def test_a_view_holds_what_lived_at_that_instant_inclusive(device: Device) -> No
     assert services.store().exists(services.object_key(deposit_set, "data", stored.name))
     assert put(device, "data", b"un").pk != stored.pk
     assert DepositSet.objects.get().stored_bytes == 2
+
+
+def test_a_moment_once_shown_never_changes_even_when_the_clock_goes_back(device: Device) -> None:
+    with clock.frozen(NOON - timedelta(hours=2)):
+        put(device, "data", b"un")
+    services.settle(services.set_of(device), NOON)
+    shown = names_at(services.set_of(device), NOON)
+    with clock.frozen(NOON - timedelta(hours=1)):
+        put(device, "data", b"deux")
+        services.bury_object(
+            services.set_of(device), "data", hashlib.sha256(b"un").hexdigest(), device
+        )
+    assert names_at(services.set_of(device), NOON) == shown
+
+
+def test_nothing_of_a_revoked_device_is_recorded_or_left(device: Device) -> None:
+    kept = put(device, "data", b"un")
+    services.revoke_device(access.SYSTEM, device)
+    deposit_set = services.set_of(device)
+    with pytest.raises(Revoked):
+        put(device, "data", b"deux")
+    with pytest.raises(Revoked):
+        services.bury_object(deposit_set, "data", kept.name, device)
+    incoming = services.store().incoming()
+    incoming.write(b"verrou")
+    with pytest.raises(Revoked):
+        services.keep_lock(deposit_set, incoming.sha256, incoming, device)
+    incoming.abort()
+    assert list(services.store().keys("vault")) == [
+        services.object_key(deposit_set, "data", kept.name)
+    ]
+    assert names_at(deposit_set, clock.now()) == {kept.name}
+
+
+def test_no_row_takes_the_place_of_another(device: Device) -> None:
+    row = put(device, "data", b"un")
+    columns = "deposit_set_id, type, name, size, received_at, device_id"
+    same_name = f"INSERT OR REPLACE INTO vault_storedobject (id, {columns}) SELECT 9999, {columns} FROM vault_storedobject"
+    same_row = f"INSERT OR REPLACE INTO vault_storedobject (id, {columns}) SELECT id, deposit_set_id, type, 'x', size, received_at, device_id FROM vault_storedobject"
+    on_postgresql = connection.vendor == "postgresql"
+    ways = ["TRUNCATE vault_storedobject CASCADE"] if on_postgresql else [same_name, same_row]
+    for way in ways:
+        with (
+            pytest.raises(DatabaseError),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(way)
+    assert StoredObject.objects.get().name == row.name
 
 
 def test_the_database_refuses_deletes_and_rewrites(device: Device) -> None:
