@@ -76,10 +76,7 @@ _lock = threading.Lock()
 def authenticate(device_id: str, credential: str, room: str) -> Device | None:
     """The live device with this id and credential in this room, or None."""
     device = live(device_id, digest(credential))
-    if device is None or device.room != room:
-        return None
-    _note_seen(device)
-    return device
+    return device if device is not None and device.room == room else None
 
 
 def live(device_id: str, credential_sha256: str) -> Device | None:
@@ -113,10 +110,16 @@ def require_live(device: Device) -> None:
         raise Revoked(device.pk)
 
 
-def _note_seen(device: Device) -> None:
-    now = clock.now()
-    if device.last_seen_at is None or (now - device.last_seen_at).total_seconds() > _SEEN_EVERY_S:
-        # A full disk must not keep a device from reading back what it deposited.
-        with suppress(DatabaseError):
-            Device.objects.filter(pk=device.pk).update(last_seen_at=now)
-        device.last_seen_at = now
+def seen_lately(device: Device) -> bool:
+    """Whether the record says already that the device is there."""
+    last = device.last_seen_at
+    return last is not None and (clock.now() - last).total_seconds() <= _SEEN_EVERY_S
+
+
+def note_seen(device: Device) -> None:
+    """Write that the device is there. It waits for the other writers, so that a room calls it
+    once the device has its answer, and unless `seen_lately`."""
+    device.last_seen_at = clock.now()
+    # A full disk must not keep a device from reading back what it deposited.
+    with suppress(DatabaseError):
+        Device.objects.filter(pk=device.pk).update(last_seen_at=device.last_seen_at)

@@ -140,6 +140,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         request = await _thread(_read_request, scope)
         with _counted(request.device):
             await _while_live(request.device, _serve(request, receive, answer))
+        if not devices.seen_lately(request.device):
+            await _thread(devices.note_seen, request.device, pool=_writers)
     except Refused as refusal:
         if refusal.reason == _REVOKED:
             # The answer does not wait for the journal, which another writer may hold.

@@ -311,18 +311,18 @@ def test_what_is_on_its_way_counts_for_the_quota(server: Server) -> None:
         "from souverain.core import access\nfrom souverain.core.models import Organisation\n"
         "from souverain.vault import services\n"
         "found = Organisation.objects.get(code='21054')\n"
-        "services.set_quota(access.SYSTEM, found, services.stored_bytes(found) + (3 << 20))\n"
+        "services.set_quota(access.SYSTEM, found, services.stored_bytes(found) + (5 << 20))\n"
         "print(services.room_left(found))"
     )
-    assert int(left) == 3 << 20
+    assert int(left) == 5 << 20
     many = Client(server.device(code="21054", scope="moities"))
-    piece = f"{2 << 20:x}\r\n".encode() + os.urandom(2 << 20) + b"\r\n"
+    piece = f"{4 << 20:x}\r\n".encode() + os.urandom(4 << 20) + b"\r\n"
     head = f"POST {many.path}data/{'0' * 64} HTTP/1.1\r\nTransfer-Encoding: chunked"
     with many.raw(head) as one, many.raw(head) as other:
         one.sendall(piece)
         temporary = server.home / "objects" / ".tmp"
         deadline = time.monotonic() + 10
-        while not any(path.stat().st_size >= 1 << 20 for path in temporary.iterdir()):
+        while not any(path.stat().st_size >= 3 << 20 for path in temporary.iterdir()):
             assert time.monotonic() < deadline
         with contextlib.suppress(ConnectionError):
             other.sendall(piece)
