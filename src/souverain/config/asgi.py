@@ -9,7 +9,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "souverain.config.settings")
 
 from django.core.asgi import get_asgi_application
 
-_django = get_asgi_application()
+from souverain.core.request_body import bounded
+
+_pages = bounded(get_asgi_application())
 
 from souverain.core import egress  # noqa: E402 - Django must be set up first
 from souverain.vault import server as vault  # noqa: E402 - Django must be set up first
@@ -21,4 +23,4 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "http" and vault.matches(scope["path"]):
         await vault.application(scope, receive, send)
     else:
-        await _django(scope, receive, send)
+        await _pages(scope, receive, send)

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -341,3 +342,41 @@ def test_nginx_passes_an_upload_on_while_it_arrives(
     connection.send(half)
     assert connection.getresponse().status == 200
     assert not any((proxied.folder / "client_body").iterdir())
+
+
+CHUNK = f"{1 << 20:x}\r\n".encode() + bytes(1 << 20) + b"\r\n"
+
+
+def send_without_end(reader: socket.socket, path: str) -> tuple[bytes, int]:
+    """A chunked POST that goes on until the server answers: the answer, and the MiB it took."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader.sendall(head.encode())
+    sent = 0
+    with suppress(OSError):  # what the server no longer reads
+        while sent < 64 and not select.select([reader], [], [], 0)[0]:
+            reader.sendall(CHUNK)
+            sent += 1
+    return reader.recv(4096), sent
+
+
+@pytest.mark.parametrize("path", ["/compte/login/", "/api/territory/communes", "/nulle-part/"])
+def test_a_body_without_end_is_refused_and_is_nowhere(proxied: Proxied, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", proxied.app), timeout=30) as reader:
+        answer, sent = send_without_end(reader, path)
+    assert answer.startswith(b"HTTP/1.1 413 ") and sent < 64
+    assert "5 Mio" in answer.decode()
+
+
+def test_a_body_announced_too_large_is_not_read(proxied: Proxied, trust: ssl.SSLContext) -> None:
+    direct = http.client.HTTPConnection("127.0.0.1", proxied.app, timeout=30)
+    for connection in (direct, proxied.connection(trust)):
+        connection.putrequest("POST", "/compte/login/")
+        connection.putheader("Content-Length", str((5 << 20) + 1))
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+
+
+def test_nginx_takes_what_the_program_takes(proxied: Proxied, trust: ssl.SSLContext) -> None:
+    connection = proxied.connection(trust)
+    connection.request("POST", "/compte/login/", body=bytes(5 << 20))
+    assert connection.getresponse().status == 403  # no CSRF token: the page has read it
