@@ -25,7 +25,7 @@ import orjson
 from django.conf import settings
 from django.db import models, transaction
 
-from souverain.core import clock, devices, events, journal, queries
+from souverain.core import clock, events, journal, queries
 from souverain.core.access import Actor
 from souverain.core.format import bytes_fr
 from souverain.core.jobs import Failed, Progress, Resources, job
@@ -398,8 +398,8 @@ def erase_commune(progress: Progress, departure: int) -> dict[str, Any]:
         raise DepartureError("L'effacement de cette commune n'a pas été décidé, ou il est fini.")
     progress(0, 3, "Effacement des enregistrements")
     _forget_once(found, code)
-    # A revocation holds in every process after this bound; an upload under way has then ended.
-    time.sleep(2 * devices.STALE_S)
+    # From here on nothing of these devices is recorded: `devices.require_live` is asked under the
+    # writers' lock, and an upload under way leaves no file without a record.
     progress(1, 3, "Destruction des fichiers")
     for _ in queries.sweep_commune.ask_all(code):
         progress(2, 3, "Destruction des fichiers")

@@ -275,11 +275,13 @@ def set_quota(actor: Actor, organisation: Organisation, limit_bytes: int) -> Non
 def keep_lock(deposit_set: DepositSet, name: str, incoming: Incoming, device: Device) -> None:
     """Keep a restic lock: ephemeral, on disk only, no row. Raises objects.WrongContent,
     devices.Revoked."""
-    devices.require_live(device)
-    try:
-        incoming.commit(object_key(deposit_set, "locks", name), name)
-    except AlreadyThere:
-        incoming.abort()
+    with transaction.atomic():
+        serialise_writers()
+        devices.require_live(device)
+        try:
+            incoming.commit(object_key(deposit_set, "locks", name), name)
+        except AlreadyThere:
+            incoming.abort()
 
 
 def record_object(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
@@ -163,7 +164,9 @@ class Client:
     ) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         target = path if path.startswith("/") else self.path + path
-        connection.request(method, target, body, {**self.headers, **headers})
+        # A refusal may come, and the line be closed, before the body is sent: the answer is there.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, target, body, {**self.headers, **headers})
         return connection.getresponse()
 
     def put(self, content: bytes) -> int:

@@ -443,7 +443,8 @@ def test_a_full_quota_is_said_clearly(server: Server) -> None:
     server.python(
         "from souverain.core import access\nfrom souverain.core.models import Organisation\n"
         "from souverain.vault import services\n"
-        "services.set_quota(access.SYSTEM, Organisation.objects.get(code='21054'), 1000)"
+        "found = Organisation.objects.get(code='21054')\n"
+        "services.set_quota(access.SYSTEM, found, services.stored_bytes(found) + 1000)"
     )
     status, message = poor.ask("POST", f"data/{named(bytes(2000))}", bytes(2000))
     assert status == 507 and "plein" in message.decode()
