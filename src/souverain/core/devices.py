@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from souverain.core import clock
 from souverain.core.models import Device, Organisation, User
@@ -100,14 +100,18 @@ def live(device_id: str, credential_sha256: str) -> Device | None:
     return device
 
 
+# Every write of a device asks it.
+_STILL_LIVE = """SELECT 1 FROM core_device
+WHERE id = %s AND credential_sha256 = %s AND revoked_at IS NULL"""
+
+
 def require_live(device: Device) -> None:
     """Raise `Revoked` unless the device is live now. Under the writers' lock, nothing that the
     device sent can be recorded after its revocation."""
-    current = Device.objects.filter(
-        pk=device.pk, credential_sha256=device.credential_sha256, revoked_at=None
-    )
-    if not current.exists():
-        raise Revoked(device.pk)
+    with connection.cursor() as cursor:
+        cursor.execute(_STILL_LIVE, [device.pk, device.credential_sha256])
+        if cursor.fetchone() is None:
+            raise Revoked(device.pk)
 
 
 def seen_lately(device: Device) -> bool:

@@ -517,9 +517,7 @@ def _size(request: Request) -> int:
     if request.kind == "locks":
         recorded = None if request.at is not None else on_disk
     else:
-        rows = services.alive(request.deposit_set, request.at)
-        found = rows.filter(type=request.kind, name=request.name)
-        recorded = found.values_list("size", flat=True).first()
+        recorded = services.size_of(request.deposit_set, request.kind, request.name, request.at)
     if recorded is None:
         raise Refused(404, "Cet objet n'existe pas.")
     if on_disk != recorded:
