@@ -94,13 +94,11 @@ class Server:
         )
         deadline = time.monotonic() + 60
         while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            if self.listens():
                 return
-            except OSError:
-                log = self.log.read_text()
-                assert self.process.poll() is None and time.monotonic() < deadline, log
-                time.sleep(0.05)
+            log = self.log.read_text()
+            assert self.process.poll() is None and time.monotonic() < deadline, log
+            time.sleep(0.05)
 
     def signal(self, number: int) -> None:
         """Send a signal to the whole group that `start` made."""
@@ -113,6 +111,19 @@ class Server:
             self.signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
+            # A worker that was killed while the disk wrote for it dies only then, and takes with it
+            # whoever reached it meanwhile.
+            deadline = time.monotonic() + 60
+            while self.listens():
+                assert time.monotonic() < deadline, "the server that was killed still listens"
+                time.sleep(0.01)
+
+    def listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def device(
         self, code: str = "21231", roles: str = "backup restore", scope: str = "general"
