@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from typing import Any
 
+import orjson
 from django import forms
 
-from souverain.core.models import Organisation
+from souverain.core.models import Organisation, new_device_id
 from souverain.vault import services
 from souverain.vault.models import DepositSet
 
@@ -32,9 +35,23 @@ class DeviceForm(forms.Form):
             ("prune", "Ranger les anciennes sauvegardes (rien n'est détruit)"),
         ],
     )
+    page = forms.CharField(
+        required=False, max_length=64, widget=forms.HiddenInput, initial=secrets.token_urlsafe
+    )
+    """The page that was sent: one page sent twice is one request."""
+
+    @property
+    def device_id(self) -> str:
+        """The id of the device that this request adds: the same each time that it comes."""
+        asked = self.cleaned_data
+        if not asked["page"]:
+            return new_device_id()
+        said = [self.organisation.code, *(asked[name] for name in sorted(self.fields))]
+        return hashlib.sha256(orjson.dumps(said)).hexdigest()[:16]
 
     def __init__(self, organisation: Organisation, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.organisation = organisation
         sets = DepositSet.objects.filter(organisation=organisation)
         known = {found.code: found.title for found in sets}
         general = {services.GENERAL: services.TITLES[services.GENERAL]}

@@ -28,12 +28,17 @@ class Moment:
         return clock.rfc3339(self.at)
 
     @property
+    def target(self) -> str:
+        """A folder of its own for what comes back: two moments are never mixed."""
+        return f"RETOUR-{self.at.astimezone(clock.PARIS):%Y-%m-%d-%Hh%Mm%S}"
+
+    @property
     def commands(self) -> str:
-        return guide.back_in_time(self.text)
+        return guide.back_in_time(self.text, self.target)
 
     @property
     def windows_commands(self) -> str:
-        return guide.back_in_time_on_windows(self.text)
+        return guide.back_in_time_on_windows(self.text, self.target)
 
 
 def moments(deposit_set: DepositSet) -> list[Moment]:
