@@ -23,7 +23,8 @@ from souverain.core.access import Actor, of_departement, permits, requires
 from souverain.core.format import bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
 from souverain.vault import freshness, guide, history, services
-from souverain.vault.forms import DeviceForm, QuotaForm, SetForm
+from souverain.vault.advice import advice
+from souverain.vault.forms import DeviceForm, MomentForm, QuotaForm, SetForm
 from souverain.vault.models import DEFAULT_QUOTA_BYTES, DepositSet, Quota, Session, State
 
 _MOMENTS = 10
@@ -197,6 +198,7 @@ def _commune_page(
     chosen = chosen or next(iter(sets), None)
     own = any(role.organisation_id == organisation.pk for role in actor.assignments)
     fresh = freshness.of_sets(sets, now)
+    devices = list(Device.objects.filter(room="vault", organisation=organisation))
     stored = services.stored_bytes(organisation)
     quota = services.quota_bytes(organisation)
     content = {
@@ -205,18 +207,22 @@ def _commune_page(
         "sentence": fresh.sentence(now, "Votre commune" if own else "La commune"),
         "state": freshness.KINDS[fresh.state],
         "word": freshness.WORDS[fresh.state],
+        "advice": advice(organisation, fresh, devices),
         "sets": sets,
         "chosen": chosen,
         "stored_bytes": stored,
         "quota_bytes": quota,
         "quota_share": stored / quota,
-        "devices": _devices(organisation, sets),
+        "devices": _devices(devices, sets),
         "may_manage": permits(actor, "vault.manage", organisation=organisation),
         "may_set_quota": permits(actor, "vault.set_quota", organisation=organisation),
-        "form": device_form or DeviceForm(organisation),
+        "form": device_form
+        or DeviceForm(
+            organisation, initial={"deposit_set": chosen.code if chosen else services.GENERAL}
+        ),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),
-        **(_past(request, chosen) if chosen else {}),
+        **(_past(request, chosen, devices) if chosen else {}),
     }
     return render(request, "vault/commune.html", content, status=status)
 
@@ -242,16 +248,28 @@ def _sets_table(sets: list[DepositSet], now: Any) -> dict[str, Any]:
     return {"rows": rows, "columns": [*columns, {"title": "Place prise", "kind": "number"}]}
 
 
-def _past(request: HttpRequest, chosen: DepositSet) -> dict[str, Any]:
+def _past(request: HttpRequest, chosen: DepositSet, devices: list[Device]) -> dict[str, Any]:
     stored, live = history.sizes(chosen)
-    page = Paginator(history.moments(chosen), _MOMENTS).get_page(request.GET.get("page"))
-    return {"stored_over_time": stored, "live_over_time": live, "moments": page}
+    form = MomentForm(request.GET if "moment" in request.GET else None)
+    readers = [
+        device.name
+        for device in devices
+        if device.scope == chosen.code and not device.revoked_at and "restore" in device.roles
+    ]
+    return {
+        "stored_over_time": stored,
+        "live_over_time": live,
+        "moments": Paginator(history.moments(chosen), _MOMENTS).get_page(request.GET.get("page")),
+        "moment_form": form,
+        "asked": history.moment(chosen, form.cleaned_data["moment"]) if form.is_valid() else None,
+        "first_deposit_at": history.first_deposit_at(chosen),
+        "readers": readers,
+    }
 
 
-def _devices(organisation: Organisation, sets: list[DepositSet]) -> list[dict[str, Any]]:
+def _devices(found: list[Device], sets: list[DepositSet]) -> list[dict[str, Any]]:
     """The commune's machines, the revoked ones last."""
-    titles = {found.code: found.title for found in sets}
-    found = Device.objects.filter(room="vault", organisation=organisation)
+    titles = {deposit_set.code: deposit_set.title for deposit_set in sets}
     heard = set(
         Session.objects.filter(device__in=found, ended_at__isnull=False).values_list(
             "device_id", flat=True
@@ -383,5 +401,8 @@ def revoke(request: HttpRequest, code: str, pk: str) -> HttpResponse:
     device = _device_of(code, pk)
     if device.revoked_at is None:
         services.revoke_device(request.actor, device)  # type: ignore[attr-defined]
-    messages.success(request, f"L'appareil « {device.name} » est révoqué.")
+    messages.success(
+        request,
+        f"L'appareil « {device.name} » est révoqué. Pour le remplacer, ajoutez un autre appareil.",
+    )
     return redirect("vault:commune", code=code)

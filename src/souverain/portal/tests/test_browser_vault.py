@@ -98,7 +98,7 @@ def test_first_deposit_ransomware_and_the_way_back(
 
     page.goto(cloud.url + COMMUNE)
     said = (page.text_content("main") or "").replace("\u00a0", " ")
-    assert "La commune est sauvegardée depuis" in said and "Reçue" not in said
+    assert "vient d'être sauvegardée" in said and "Reçue" not in said
     moments = page.locator("details summary").filter(has_text="sauvegarde")
     expect(moments).to_have_count(2)
     moments.nth(1).focus()
@@ -112,6 +112,16 @@ def test_first_deposit_ransomware_and_the_way_back(
     shutil.rmtree(machine.documents)
     shutil.copytree(back, machine.documents)
     assert machine.same_as_documents(kept)
+
+    # A moment of one's own, by keyboard alone: day, month, year, hour, minute, in their order.
+    page.get_by_label("Un autre moment").focus()
+    page.keyboard.type("01012020")
+    page.keyboard.press("Tab")
+    page.keyboard.type("0800")
+    page.get_by_role("button", name="Montrer ce moment").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("précède la première sauvegarde")).to_be_visible()
+    look(page, cloud, "coffre-fort-moment")
 
     page.get_by_role("button", name="Révoquer").focus()
     page.keyboard.press("Enter")

@@ -6,7 +6,8 @@ import ast
 import inspect
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from html import unescape
 from typing import Any
 
 import orjson
@@ -321,3 +322,78 @@ def test_the_guide_of_a_revoked_device_leads_to_a_new_one(
     services.revoke_device(access.SYSTEM, Device.objects.get())
     said = admin.get(page).content.decode()
     assert "révoqué" in said and "Adresse du dépôt" not in said and "#ajouter" in said
+
+
+def _said(client: Client, path: str = "/vault/communes/21231/") -> str:
+    found = unescape(re.sub(r"<[^>]+>", " ", client.get(path).content.decode()))
+    return re.sub(r"\s+", " ", found)
+
+
+def test_each_state_says_what_to_do_next_with_its_button(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin, member = signed_in("commune-admin", "21231"), signed_in("commune-member", "21231")
+
+    def button() -> str:
+        html = admin.get("/vault/communes/21231/").content.decode()
+        found = re.search(r'class="btn btn-primary" href="([^"]+)"', html)
+        return found[1] if found else ""
+
+    assert "Ajoutez l'appareil qui garde les dossiers" in _said(admin)
+    assert button() == "/vault/communes/21231/#ajouter"
+    assert "Demandez-le à l'administrateur" in _said(member)
+    assert "Ajouter un appareil" not in _said(member)
+
+    device, _ = services.add_device(access.SYSTEM, places["21231"], "poste", ["backup"])
+    guide = f"/vault/communes/21231/appareils/{device.pk}/"
+    assert "« poste » n'a encore rien envoyé" in _said(admin) and button() == guide
+
+    made = services.set_of(device)
+    made.last_deposit_at = clock.now() - timedelta(days=3)
+    made.save()
+    assert "est allumé et relié à Internet" in _said(admin) and button() == guide
+    made.last_deposit_at = clock.now()
+    made.save()
+    said = _said(admin)
+    assert "À faire maintenant" not in said and "vient d'être sauvegardée" in said
+
+    services.create_set(access.SYSTEM, places["21231"], "comptes", kind="accounts")
+    assert "Aucun appareil ne sauvegarde encore « Comptes »" in _said(admin)
+    assert button() == "/vault/communes/21231/?depot=comptes#ajouter"
+    chosen = admin.get(button()).content.decode()
+    assert '<option value="comptes" selected>' in chosen
+
+    services.revoke_device(access.SYSTEM, device)
+    assert "Tous les appareils sont révoqués" in _said(admin)
+    assert button() == "/vault/communes/21231/#ajouter"
+
+
+def test_a_moment_chosen_by_hand_gives_its_commands(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin = signed_in("commune-admin", "21231")
+    device, _ = services.add_device(access.SYSTEM, places["21231"], "poste", ["backup"])
+    noon = datetime(2026, 11, 23, 12, 0, tzinfo=clock.PARIS)
+    for hours in (0, 24):
+        StoredObject.objects.create(
+            deposit_set=services.set_of(device),
+            type="snapshots",
+            name=f"{hours:064}",
+            size=1,
+            received_at=noon + timedelta(hours=hours),
+            device=device,
+        )
+    page = "/vault/communes/21231/?depot=general&moment="
+    with clock.frozen(noon + timedelta(days=3)):
+        said = _said(admin, page + "2026-11-23T18:05")
+        assert "1 sauvegarde à ce moment-là" in said and "@2026-11-23T17:05:00" in said
+        assert "--target RETOUR-2026-11-23-18h05m00" in said
+        before = _said(admin, page + "2026-11-23T08:00")
+        assert "précède la première sauvegarde, arrivée le lundi 23 novembre 2026" in before
+        assert "pas encore venu" in _said(admin, page + "2027-01-01T00:00")
+        assert "Choisissez une date et une heure" in _said(admin, page + "hier")
+        assert "Choisissez une date et une heure" not in _said(admin)
+        assert "Aucun appareil n'a le droit de relire" in _said(admin)
+        device.roles = ["backup", "restore"]
+        device.save()
+        assert "Sur « poste », allez dans le dossier" in _said(admin)
