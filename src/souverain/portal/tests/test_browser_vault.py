@@ -117,7 +117,7 @@ def test_first_deposit_ransomware_and_the_way_back(
     page.get_by_label("Un autre moment").focus()
     page.keyboard.type("01012020")
     page.keyboard.press("Tab")
-    page.keyboard.type("0800")
+    page.keyboard.type("0800AM")  # the last two keys do nothing in French
     page.get_by_role("button", name="Montrer ce moment").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_text("précède la première sauvegarde")).to_be_visible()
