@@ -20,7 +20,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from souverain.core import clock, once
 from souverain.core.access import Actor, of_departement, permits, requires
-from souverain.core.format import bytes_fr, datetime_fr, percent_fr
+from souverain.core.format import NBSP, bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
 from souverain.vault import freshness, guide, history, services
 from souverain.vault.advice import advice
@@ -235,7 +235,7 @@ def _sets_table(sets: list[DepositSet], now: Any) -> dict[str, Any]:
             _state_cell(found.state(now)),
             _instant_cell(found.last_deposit_at),
             {
-                "text": f"toutes les {found.fresh_within_hours} h",
+                "text": f"toutes les {found.fresh_within_hours}{NBSP}h",
                 "value": found.fresh_within_hours,
             },
             {"text": found.get_retention_class_display()},

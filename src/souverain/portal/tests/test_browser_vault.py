@@ -18,6 +18,9 @@ from souverain.vault.tests.test_guide import Machine
 
 __all__ = ["browser", "cloud"]
 pytestmark = pytest.mark.browser
+SMALL_BUTTONS = """[...document.querySelectorAll('main button, main a.btn, main summary')]
+    .filter(it => it.offsetHeight && it.offsetHeight < 44 && !it.closest('th'))
+    .map(it => it.textContent.trim() + ' ' + it.offsetHeight)"""
 COMMUNE = "/vault/communes/21231/"
 
 
@@ -49,6 +52,8 @@ def look(page: Page, cloud: Cloud, name: str) -> None:
     for width in (360, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         assert_sound(page, cloud, width)
+        if width < 600:
+            assert page.evaluate(SMALL_BUTTONS) == [], page.url
         folder = os.environ.get("SOUVERAIN_SCREENSHOTS")
         if folder:
             page.screenshot(path=f"{folder}/{name}-{width}.png", full_page=True)
