@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
+from souverain.core.format import quote_fr
 from souverain.core.models import Device, Organisation
 from souverain.vault.freshness import Freshness
 from souverain.vault.models import DepositSet
@@ -31,19 +32,19 @@ def advice(
     for late in fresh.late:
         sender = _sender(senders, late)
         if sender is None:
-            said = f"Plus aucun appareil ne sauvegarde « {late.title} » : ajoutez-en un."
+            said = f"Plus aucun appareil ne sauvegarde {quote_fr(late.title)} : ajoutez-en un."
             return _add(organisation, said, late)
         said = (
-            f"Vérifiez que « {sender.name} » est allumé et relié à Internet, puis tapez de nouveau "
-            "l'étape « Sauvegarder » de son guide : la réponse dira ce qui manque."
+            f"Vérifiez que {quote_fr(sender.name)} est allumé et relié à Internet, puis tapez de nouveau "
+            "l'étape «\u00a0Sauvegarder\u00a0» de son guide : la réponse dira ce qui manque."
         )
         return _open(organisation, said, sender)
     for waiting in fresh.waiting:
         sender = _sender(senders, waiting)
         if sender is None:
-            said = f"Aucun appareil ne sauvegarde encore « {waiting.title} » : ajoutez-en un."
+            said = f"Aucun appareil ne sauvegarde encore {quote_fr(waiting.title)} : ajoutez-en un."
             return _add(organisation, said, waiting)
-        said = f"« {sender.name} » n'a encore rien envoyé : suivez les étapes de son guide."
+        said = f"{quote_fr(sender.name)} n'a encore rien envoyé : suivez les étapes de son guide."
         return _open(organisation, said, sender)
     return None
 
@@ -60,7 +61,9 @@ def _nobody_sends(devices: Sequence[Device]) -> str:
 
 
 def _sender(senders: Sequence[Device], deposit_set: DepositSet) -> Device | None:
-    return next((device for device in senders if device.scope == deposit_set.code), None)
+    """The machine of a set that was there last."""
+    own = [device for device in senders if device.scope == deposit_set.code]
+    return max(own, key=lambda device: device.last_seen_at or device.created_at, default=None)
 
 
 def _add(
@@ -73,4 +76,4 @@ def _add(
 
 def _open(organisation: Organisation, sentence: str, device: Device) -> Advice:
     url = reverse("vault:device", args=[organisation.code, device.pk])
-    return Advice(sentence, f"Ouvrir le guide de « {device.name} »", url)
+    return Advice(sentence, f"Ouvrir le guide de {quote_fr(device.name)}", url)

@@ -12,6 +12,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -338,7 +339,7 @@ def device(request: HttpRequest, code: str, pk: str) -> HttpResponse:
     found = _device_of(code, pk)
     others = Device.objects.filter(
         room="vault", organisation=found.organisation, scope=found.scope, revoked_at=None
-    ).exclude(pk=pk)
+    ).exclude(Q(pk=pk) | Q(last_seen_at=None))
     first = not services.has_repository(found.organisation, found.scope, made_by_another_than=found)
     content = {
         "commune": found.organisation,

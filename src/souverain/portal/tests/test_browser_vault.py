@@ -56,7 +56,7 @@ def look(page: Page, cloud: Cloud, name: str) -> None:
             assert page.evaluate(SMALL_BUTTONS) == [], page.url
         folder = os.environ.get("SOUVERAIN_SCREENSHOTS")
         if folder:
-            page.screenshot(path=f"{folder}/{name}-{width}.png", full_page=True)
+            page.screenshot(path=f"{folder}/{name}-{width}.png")
 
 
 def test_first_deposit_ransomware_and_the_way_back(
