@@ -106,6 +106,7 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     ("portal:invitation", "token"): lambda target: f"jeton-{target.marker}",
     ("portal:proof", "pk"): Departure,
     ("portal:proof_json", "pk"): Departure,
+    ("vault:device", "pk"): Device,
     ("vault:revoke", "pk"): Device,
     ("vault:waiting", "pk"): Device,
     ("portal:job", "pk"): Job,

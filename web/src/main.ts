@@ -6,6 +6,7 @@ import { enhanceCopyButtons } from './lib/copy'
 import { enhanceDialogs } from './lib/dialog'
 import { enhanceMenus } from './lib/menu'
 import { enhanceProgress } from './lib/progress'
+import { enhanceForms } from './lib/submit'
 import { enhanceTables } from './lib/table'
 
 function enhance(root: ParentNode): void {
@@ -14,6 +15,7 @@ function enhance(root: ParentNode): void {
   enhanceDialogs(root)
   enhanceComboboxes(root)
   enhanceProgress(root)
+  enhanceForms(root)
   root.querySelector<HTMLElement>('[data-focus]')?.focus()
 }
 

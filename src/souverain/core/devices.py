@@ -17,7 +17,7 @@ from contextlib import suppress
 from django.db import DatabaseError, connection
 
 from souverain.core import clock
-from souverain.core.models import Device, Organisation, User
+from souverain.core.models import Device, Organisation, User, new_device_id
 
 STALE_S = 0.5
 _KNOWN_MAX = 4096
@@ -46,10 +46,12 @@ def enrol(
     roles: list[str],
     scope: str = "",
     holder: User | None = None,
+    device_id: str = "",
 ) -> tuple[Device, str]:
     """Create a device and its credential. The caller is a room's verb: it journals."""
     credential = new_credential()
     device = Device.objects.create(
+        id=device_id or new_device_id(),
         organisation=organisation,
         room=room,
         kind=kind,

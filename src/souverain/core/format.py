@@ -38,6 +38,11 @@ def _paris(moment: datetime) -> datetime:
     return moment.astimezone(PARIS)
 
 
+def quote_fr(text: str) -> str:
+    """A name between guillemets, which never part from it."""
+    return f"«{NBSP}{text}{NBSP}»"
+
+
 def date_fr(day: date) -> str:
     """A day in words; an instant is first taken to Europe/Paris.
 

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from souverain.core import rooms
+from souverain.core.access import Actor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +57,17 @@ class Card:
     sentence: str
     url: str
     icon: str
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """Something that waits for the reader: how many, in words, and where."""
+
+    icon: str
+    sentence: str
+    links: tuple[tuple[str, str], ...] = ()
+    kind: str = "warn"
+    """`danger` comes before `warn`."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,9 @@ membership: Query[[str], Membership] = Query(
 commune_card: Query[[str], Card] = Query(
     "commune_card", "Ce qu'un système fait pour une commune, par son code INSEE"
 )
+awaited: Query[[Actor], tuple[Awaited, ...]] = Query(
+    "awaited", "Ce qu'un système attend de cette personne"
+)
 members: Query[[], dict[str, Membership]] = Query(
     "members", "Toutes les communes qui ont adhéré, par code INSEE"
 )
@@ -124,6 +139,7 @@ sweep_commune: Query[[str], int] = Query(
 ALL: tuple[Query[..., object], ...] = (
     membership,
     commune_card,
+    awaited,
     members,
     export_of_commune,
     forget_commune,

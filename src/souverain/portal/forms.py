@@ -67,6 +67,12 @@ class JournalForm(forms.Form):
         widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"),
     )
 
+    def clean_au(self) -> date | None:
+        first, last = self.cleaned_data.get("du"), self.cleaned_data["au"]
+        if first and last and last < first:
+            raise forms.ValidationError("Le dernier jour précède le premier.")
+        return last
+
 
 class TokenForm(forms.Form):
     LIVES = ((30, "30 jours"), (90, "3 mois"), (365, "1 an"))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
+from datetime import datetime
 from typing import Any
 
+import orjson
 from django import forms
 
-from souverain.core.models import Organisation
+from souverain.core import clock
+from souverain.core.models import Organisation, new_device_id
 from souverain.vault import services
 from souverain.vault.models import DepositSet
 
@@ -32,9 +37,23 @@ class DeviceForm(forms.Form):
             ("prune", "Ranger les anciennes sauvegardes (rien n'est détruit)"),
         ],
     )
+    page = forms.CharField(
+        required=False, max_length=64, widget=forms.HiddenInput, initial=secrets.token_urlsafe
+    )
+    """The page that was sent: one page sent twice is one request."""
+
+    @property
+    def device_id(self) -> str:
+        """The id of the device that this request adds: the same each time that it comes."""
+        asked = self.cleaned_data
+        if not asked["page"]:
+            return new_device_id()
+        said = [self.organisation.code, *(asked[name] for name in sorted(self.fields))]
+        return hashlib.sha256(orjson.dumps(said)).hexdigest()[:16]
 
     def __init__(self, organisation: Organisation, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.organisation = organisation
         sets = DepositSet.objects.filter(organisation=organisation)
         known = {found.code: found.title for found in sets}
         general = {services.GENERAL: services.TITLES[services.GENERAL]}
@@ -68,6 +87,27 @@ class SetForm(forms.Form):
         max_value=services.FRESH_MAX_HOURS,
         help_text="En heures. Vide : 26 h, et 24 h pour l'état civil (décret 2017-890).",
     )
+
+
+class MomentForm(forms.Form):
+    """A past instant to go back to, in the time of Paris."""
+
+    moment = forms.DateTimeField(
+        label="Un autre moment",
+        input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        help_text="L'état du dépôt à cette heure-là, même entre deux sauvegardes.",
+        error_messages={
+            "required": "Choisissez une date et une heure.",
+            "invalid": "Choisissez une date et une heure.",
+        },
+    )
+
+    def clean_moment(self) -> datetime:
+        moment: datetime = self.cleaned_data["moment"]
+        if moment > clock.now():
+            raise forms.ValidationError("Ce moment n'est pas encore venu.")
+        return moment
 
 
 class QuotaForm(forms.Form):

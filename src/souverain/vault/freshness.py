@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from souverain.core.format import age_fr, datetime_fr, since_fr
 from souverain.vault.models import DepositSet, State
@@ -28,7 +28,9 @@ class Freshness:
     def sentence(self, now: datetime, whose: str = "La commune") -> str:
         if self.last is None:
             return "Aucune sauvegarde n'est encore arrivée."
-        if not self.late:
+        if not self.late and now - self.last < timedelta(minutes=1):
+            said = f"{whose} vient d'être sauvegardée."
+        elif not self.late:
             said = f"{whose} est sauvegardée {since_fr(self.last, now)}."
         elif len(self.late) == 1:
             one = self.late[0]

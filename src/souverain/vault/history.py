@@ -28,24 +28,44 @@ class Moment:
         return clock.rfc3339(self.at)
 
     @property
+    def target(self) -> str:
+        """A folder of its own for what comes back: two moments are never mixed."""
+        return f"RETOUR-{self.at.astimezone(clock.PARIS):%Y-%m-%d-%Hh%Mm%S}"
+
+    @property
     def commands(self) -> str:
-        return guide.back_in_time(self.text)
+        return guide.back_in_time(self.text, self.target)
 
     @property
     def windows_commands(self) -> str:
-        return guide.back_in_time_on_windows(self.text)
+        return guide.back_in_time_on_windows(self.text, self.target)
 
 
 def moments(deposit_set: DepositSet) -> list[Moment]:
     """Every moment with a state of its own to restore, newest first. What a client deleted since
     is there too: the state of a moment never changes."""
-    snapshots = StoredObject.objects.filter(deposit_set=deposit_set, type="snapshots")
-    lives = list(snapshots.values_list("received_at", "died_at"))
-    births = sorted(born for born, _ in lives)
-    deaths = sorted(died for _, died in lives if died is not None)
+    births, deaths = _lives(deposit_set)
     return [Moment(at, number - bisect_right(deaths, at)) for number, at in enumerate(births, 1)][
         ::-1
     ]
+
+
+def moment(deposit_set: DepositSet, at: datetime) -> Moment:
+    """The state of any instant."""
+    births, deaths = _lives(deposit_set)
+    return Moment(at, bisect_right(births, at) - bisect_right(deaths, at))
+
+
+def first_deposit_at(deposit_set: DepositSet) -> datetime | None:
+    births, _ = _lives(deposit_set)
+    return next(iter(births), None)
+
+
+def _lives(deposit_set: DepositSet) -> tuple[list[datetime], list[datetime]]:
+    """When the set's snapshots came, and when clients deleted some, each in order of time."""
+    snapshots = StoredObject.objects.filter(deposit_set=deposit_set, type="snapshots")
+    lives = list(snapshots.values_list("received_at", "died_at"))
+    return sorted(born for born, _ in lives), sorted(died for _, died in lives if died is not None)
 
 
 Series = list[tuple[datetime, float]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from souverain.core import queries
+from souverain.core.access import Actor
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
@@ -34,6 +35,12 @@ def _card(code: str) -> queries.Card:
     from souverain.vault.card import commune_card
 
     return commune_card(code)
+
+
+def _awaited(actor: Actor) -> tuple[queries.Awaited, ...]:
+    from souverain.vault.card import awaited
+
+    return awaited(actor)
 
 
 def _export(code: str) -> queries.Export | None:
@@ -111,6 +118,7 @@ ROOM = Room(
     urls="souverain.vault.urls",
     answers=(
         (queries.commune_card, _card),
+        (queries.awaited, _awaited),
         (queries.export_of_commune, _export),
         (queries.forget_commune, _forget),
         (queries.sweep_commune, _sweep),

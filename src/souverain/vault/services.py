@@ -62,6 +62,10 @@ class QuotaExceeded(Exception):
     """The organisation's quota has no room for the object."""
 
 
+class AlreadyAdded(Exception):
+    """The device was added already: the same request came twice."""
+
+
 class ConfigExists(Exception):
     """The repository was already initialised."""
 
@@ -144,9 +148,12 @@ def add_device(
     name: str,
     roles: Sequence[str],
     set_code: str = GENERAL,
+    *,
+    device_id: str = "",
 ) -> tuple[Device, str]:
     """Enrol a machine; returns it with the repository address that `restic -r` takes, secret
-    included, which nobody can read again. Raises ValidationError for a bad name, role or set."""
+    included, which nobody can read again. Raises ValidationError for a bad name, role or set, and
+    AlreadyAdded when the id, which stands for the request, has been given before."""
     name = name.strip()
     if not 1 <= len(name) <= 80:
         raise ValidationError("Donnez à l'appareil un nom de 1 à 80 caractères.")
@@ -154,6 +161,8 @@ def add_device(
     if unknown or not roles:
         raise ValidationError(f"Droits inconnus : {', '.join(unknown) or 'aucun choisi'}.")
     serialise_writers()
+    if device_id and Device.objects.filter(pk=device_id).exists():
+        raise AlreadyAdded
     if not DepositSet.objects.filter(organisation=organisation, code=set_code).exists():
         create_set(actor, organisation, set_code)
     device, credential = devices.enrol(
@@ -163,6 +172,7 @@ def add_device(
         name=name,
         roles=[role for role in ROLES if role in roles],
         scope=set_code,
+        device_id=device_id,
     )
     journal.append(
         actor,
@@ -190,6 +200,19 @@ def revoke_device(actor: Actor, device: Device) -> None:
         "vault.device_revoked",
         organisation=device.organisation.code,
         object=f"device:{device.pk}",
+    )
+
+
+def has_repository(
+    organisation: Organisation, set_code: str, *, made_by_another_than: Device
+) -> bool:
+    """Whether a set holds a repository that another device made: its password exists then."""
+    return (
+        StoredObject.objects.filter(
+            deposit_set__organisation=organisation, deposit_set__code=set_code, type="config"
+        )
+        .exclude(device=made_by_another_than)
+        .exists()
     )
 
 

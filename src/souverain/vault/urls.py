@@ -11,6 +11,7 @@ urlpatterns = [
     path("communes/<str:code>/place/", views.set_quota, name="set_quota"),
     path("communes/<str:code>/depots/ajouter/", views.add_set, name="add_set"),
     path("communes/<str:code>/appareils/ajouter/", views.add_device, name="add_device"),
+    path("communes/<str:code>/appareils/<str:pk>/", views.device, name="device"),
     path("communes/<str:code>/appareils/<str:pk>/attente/", views.waiting, name="waiting"),
     path("communes/<str:code>/appareils/<str:pk>/revoquer/", views.revoke, name="revoke"),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -10,17 +11,21 @@ import orjson
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
+from django.db import transaction
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from souverain.core import clock
-from souverain.core.access import of_departement, permits, requires
-from souverain.core.format import bytes_fr, datetime_fr, percent_fr
+from souverain.core import clock, once
+from souverain.core.access import Actor, of_departement, permits, requires
+from souverain.core.format import NBSP, bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
 from souverain.vault import freshness, guide, history, services
-from souverain.vault.forms import DeviceForm, QuotaForm, SetForm
+from souverain.vault.advice import advice
+from souverain.vault.forms import DeviceForm, MomentForm, QuotaForm, SetForm
 from souverain.vault.models import DEFAULT_QUOTA_BYTES, DepositSet, Quota, Session, State
 
 _MOMENTS = 10
@@ -57,6 +62,18 @@ _REASONS = {
 
 def _of_commune(*, code: str, **_: Any) -> dict[str, Any]:
     return {"organisation": get_object_or_404(Organisation, code=code)}
+
+
+def _trail(actor: Actor, organisation: Organisation, here: str = "") -> list[dict[str, str]]:
+    """The way to a page of a commune's vault, through the pages that this person may open."""
+    trail = [{"title": "Communes", "url": reverse("portal:communes")}]
+    if permits(actor, "portal.commune", organisation=organisation):
+        url = reverse("portal:commune", args=[organisation.code])
+        trail.append({"title": organisation.name, "url": url})
+    trail.append(
+        {"title": "Coffre-fort", "url": reverse("vault:commune", args=[organisation.code])}
+    )
+    return [*trail, {"title": here, "url": ""}] if here else trail
 
 
 def _state_cell(state: State) -> dict[str, Any]:
@@ -182,25 +199,31 @@ def _commune_page(
     chosen = chosen or next(iter(sets), None)
     own = any(role.organisation_id == organisation.pk for role in actor.assignments)
     fresh = freshness.of_sets(sets, now)
+    devices = list(Device.objects.filter(room="vault", organisation=organisation))
     stored = services.stored_bytes(organisation)
     quota = services.quota_bytes(organisation)
     content = {
         "commune": organisation,
+        "trail": _trail(actor, organisation),
         "sentence": fresh.sentence(now, "Votre commune" if own else "La commune"),
         "state": freshness.KINDS[fresh.state],
         "word": freshness.WORDS[fresh.state],
+        "advice": advice(organisation, fresh, devices),
         "sets": sets,
         "chosen": chosen,
         "stored_bytes": stored,
         "quota_bytes": quota,
         "quota_share": stored / quota,
-        "devices": _devices(organisation, sets),
+        "devices": _devices(devices, sets),
         "may_manage": permits(actor, "vault.manage", organisation=organisation),
         "may_set_quota": permits(actor, "vault.set_quota", organisation=organisation),
-        "form": device_form or DeviceForm(organisation),
+        "form": device_form
+        or DeviceForm(
+            organisation, initial={"deposit_set": chosen.code if chosen else services.GENERAL}
+        ),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),
-        **(_past(request, chosen) if chosen else {}),
+        **(_past(request, chosen, devices) if chosen else {}),
     }
     return render(request, "vault/commune.html", content, status=status)
 
@@ -213,7 +236,7 @@ def _sets_table(sets: list[DepositSet], now: Any) -> dict[str, Any]:
             _state_cell(found.state(now)),
             _instant_cell(found.last_deposit_at),
             {
-                "text": f"toutes les {found.fresh_within_hours} h",
+                "text": f"toutes les {found.fresh_within_hours}{NBSP}h",
                 "value": found.fresh_within_hours,
             },
             {"text": found.get_retention_class_display()},
@@ -226,16 +249,28 @@ def _sets_table(sets: list[DepositSet], now: Any) -> dict[str, Any]:
     return {"rows": rows, "columns": [*columns, {"title": "Place prise", "kind": "number"}]}
 
 
-def _past(request: HttpRequest, chosen: DepositSet) -> dict[str, Any]:
+def _past(request: HttpRequest, chosen: DepositSet, devices: list[Device]) -> dict[str, Any]:
     stored, live = history.sizes(chosen)
-    page = Paginator(history.moments(chosen), _MOMENTS).get_page(request.GET.get("page"))
-    return {"stored_over_time": stored, "live_over_time": live, "moments": page}
+    form = MomentForm(request.GET if "moment" in request.GET else None)
+    readers = [
+        device.name
+        for device in devices
+        if device.scope == chosen.code and not device.revoked_at and "restore" in device.roles
+    ]
+    return {
+        "stored_over_time": stored,
+        "live_over_time": live,
+        "moments": Paginator(history.moments(chosen), _MOMENTS).get_page(request.GET.get("page")),
+        "moment_form": form,
+        "asked": history.moment(chosen, form.cleaned_data["moment"]) if form.is_valid() else None,
+        "first_deposit_at": history.first_deposit_at(chosen),
+        "readers": readers,
+    }
 
 
-def _devices(organisation: Organisation, sets: list[DepositSet]) -> list[dict[str, Any]]:
+def _devices(found: list[Device], sets: list[DepositSet]) -> list[dict[str, Any]]:
     """The commune's machines, the revoked ones last."""
-    titles = {found.code: found.title for found in sets}
-    found = Device.objects.filter(room="vault", organisation=organisation)
+    titles = {deposit_set.code: deposit_set.title for deposit_set in sets}
     heard = set(
         Session.objects.filter(device__in=found, ended_at__isnull=False).values_list(
             "device_id", flat=True
@@ -255,42 +290,70 @@ def _devices(organisation: Organisation, sets: list[DepositSet]) -> list[dict[st
     return sorted(shown, key=lambda item: item["device"].revoked_at is not None)
 
 
+def _device_of(code: str, pk: str) -> Device:
+    found = Device.objects.select_related("organisation")
+    return get_object_or_404(found, pk=pk, room="vault", organisation__code=code)
+
+
+def _last_session(device: Device) -> Session | None:
+    return Session.objects.filter(device=device, ended_at__isnull=False).order_by("-id").first()
+
+
 @require_GET
 @requires("vault.view", of=_of_commune)
 def waiting(request: HttpRequest, code: str, pk: str) -> HttpResponse:
     """The part of a page that says whether a device's first deposit arrived; asked again by
     itself until it did."""
-    device = get_object_or_404(Device, pk=pk, room="vault", organisation__code=code)
-    last = Session.objects.filter(device=device, ended_at__isnull=False).order_by("-id").first()
-    content = {"code": code, "device": device, "session": last}
+    device = _device_of(code, pk)
+    content = {"code": code, "device": device, "session": _last_session(device)}
     return render(request, "vault/waiting.html", content)
 
 
 @requires("vault.manage", of=_of_commune)
 @require_POST
 def add_device(request: HttpRequest, code: str) -> HttpResponse:
-    """Enrol a machine and show, once, the exact commands to type on it."""
+    """Enrol a machine, once however many times the same page is sent, and lead to its guide."""
     organisation = get_object_or_404(Organisation, code=code)
     form = DeviceForm(organisation, request.POST)
     if not form.is_valid():
         return _commune_page(request, organisation, form, 422)
-    device, repository = services.add_device(
-        request.actor,  # type: ignore[attr-defined]
-        organisation,
-        form.cleaned_data["name"],
-        form.cleaned_data["roles"],
-        form.cleaned_data["deposit_set"],
-    )
+    pk = form.device_id
+    with suppress(services.AlreadyAdded), transaction.atomic():
+        _, address = services.add_device(
+            request.actor,  # type: ignore[attr-defined]
+            organisation,
+            form.cleaned_data["name"],
+            form.cleaned_data["roles"],
+            form.cleaned_data["deposit_set"],
+            device_id=pk,
+        )
+        once.keep(request, pk, address)
+    return redirect("vault:device", code=code, pk=pk)
+
+
+@never_cache
+@require_GET
+@requires("vault.manage", of=_of_commune)
+def device(request: HttpRequest, code: str, pk: str) -> HttpResponse:
+    """The exact commands to type on a machine; its address with its secret, the first time."""
+    found = _device_of(code, pk)
+    others = Device.objects.filter(
+        room="vault", organisation=found.organisation, scope=found.scope, revoked_at=None
+    ).exclude(Q(pk=pk) | Q(last_seen_at=None))
+    first = not services.has_repository(found.organisation, found.scope, made_by_another_than=found)
     content = {
-        "commune": organisation,
-        "device": device,
-        "repository": repository,
-        "systems": guide.SYSTEMS,
-        "timer": guide.TIMER,
+        "commune": found.organisation,
+        "trail": _trail(request.actor, found.organisation, found.name),  # type: ignore[attr-defined]
+        "device": found,
+        "deposit_set": services.set_of(found),
+        "address": once.take(request, pk),
+        "first": first,
+        "others": others,
+        "systems": guide.systems(found.scope, first),
+        "timer": guide.timer(found.scope),
+        "session": _last_session(found),
     }
-    answer = render(request, "vault/device_added.html", content)
-    answer["Cache-Control"] = "no-store"
-    return answer
+    return render(request, "vault/device.html", content)
 
 
 @require_http_methods(["GET", "POST"])
@@ -311,10 +374,12 @@ def add_set(request: HttpRequest, code: str) -> HttpResponse:
         else:
             messages.success(request, f"Le dépôt « {made.title} » est ouvert.")
             return redirect("vault:commune", code=code)
-    status = 422 if form.is_bound else 200
-    return render(
-        request, "vault/add_set.html", {"commune": organisation, "form": form}, status=status
-    )
+    content = {
+        "commune": organisation,
+        "trail": _trail(request.actor, organisation, "Ouvrir un dépôt"),  # type: ignore[attr-defined]
+        "form": form,
+    }
+    return render(request, "vault/add_set.html", content, status=422 if form.is_bound else 200)
 
 
 @requires("vault.set_quota", of=_of_commune)
@@ -334,8 +399,11 @@ def set_quota(request: HttpRequest, code: str) -> HttpResponse:
 @requires("vault.manage", of=_of_commune)
 @require_POST
 def revoke(request: HttpRequest, code: str, pk: str) -> HttpResponse:
-    device = get_object_or_404(Device, pk=pk, room="vault", organisation__code=code)
+    device = _device_of(code, pk)
     if device.revoked_at is None:
         services.revoke_device(request.actor, device)  # type: ignore[attr-defined]
-    messages.success(request, f"L'appareil « {device.name} » est révoqué.")
+    messages.success(
+        request,
+        f"L'appareil « {device.name} » est révoqué. Pour le remplacer, ajoutez un autre appareil.",
+    )
     return redirect("vault:commune", code=code)

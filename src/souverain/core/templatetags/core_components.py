@@ -16,6 +16,8 @@ from django.utils.html import conditional_escape, escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from souverain.core import charts, format
+from souverain.core.access import ANONYMOUS, permits
+from souverain.core.models import Organisation
 
 register = template.Library()
 
@@ -37,6 +39,13 @@ def block_text(context: Context, name: str) -> str:
     """Write a block of the page a second time, so that the title is also the heading."""
     block = context.render_context[BLOCK_CONTEXT_KEY].get_block(name)
     return mark_safe(block.render(context).strip()) if block else ""  # noqa: S308 — rendered, escaped
+
+
+@register.simple_tag(takes_context=True)
+def permitted(context: Context, code: str, organisation: Organisation) -> bool:
+    """Whether who reads the page has a permission on an organisation: whether a link is shown."""
+    actor = getattr(context.get("request"), "actor", ANONYMOUS)
+    return permits(actor, code, organisation=organisation)
 
 
 @register.filter

@@ -14,33 +14,24 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from souverain.portal.tests.test_browser import PASSWORD, Cloud, assert_sound, browser, cloud
+from souverain.vault.tests.test_guide import Machine
 
 __all__ = ["browser", "cloud"]
 pytestmark = pytest.mark.browser
+SMALL_BUTTONS = """[...document.querySelectorAll('main button, main a.btn, main summary')]
+    .filter(it => it.offsetHeight && it.offsetHeight < 44 && !it.closest('th'))
+    .map(it => it.textContent.trim() + ' ' + it.offsetHeight)"""
 COMMUNE = "/vault/communes/21231/"
 
 
-class Machine:
-    """The secretary's computer: a home of its own, and a shell in which she types."""
+class Secretary(Machine):
+    """The secretary's computer, and a shell in which she types."""
 
     def __init__(self, home: Path) -> None:
-        self.home, self.folder = home, home / "coffre-fort"
-        self.documents = home / "Documents"
-        self.documents.mkdir(parents=True)
-        self.folder.mkdir(mode=0o700)
+        super().__init__(home)
+        self.documents, self.folder = home / "Documents", home / "coffre-fort/etat-civil"
         for number in range(40):
             (self.documents / f"acte {number}.txt").write_text(f"acte {number}\n" * 500)
-
-    def types(self, commands: str | None) -> subprocess.CompletedProcess[str]:
-        assert commands
-        return subprocess.run(
-            ["bash", "-euc", commands],
-            cwd=self.folder,
-            env={**os.environ, "HOME": str(self.home)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
 
     def same_as_documents(self, copy: Path) -> bool:
         compared = subprocess.run(["diff", "-r", self.documents, copy], capture_output=True)
@@ -61,6 +52,8 @@ def look(page: Page, cloud: Cloud, name: str) -> None:
     for width in (360, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         assert_sound(page, cloud, width)
+        if width < 600:
+            assert page.evaluate(SMALL_BUTTONS) == [], page.url
         folder = os.environ.get("SOUVERAIN_SCREENSHOTS")
         if folder:
             page.screenshot(path=f"{folder}/{name}-{width}.png")
@@ -69,7 +62,7 @@ def look(page: Page, cloud: Cloud, name: str) -> None:
 def test_first_deposit_ransomware_and_the_way_back(
     cloud: Cloud, browser: Browser, tmp_path: Path
 ) -> None:
-    machine = Machine(tmp_path / "secretaire")
+    machine = Secretary(tmp_path / "secretaire")
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     refused: list[str] = []
     page.on("console", lambda line: refused.append(line.text) if line.type == "error" else None)
@@ -88,48 +81,59 @@ def test_first_deposit_ransomware_and_the_way_back(
     page.get_by_label("Nom de l'appareil").fill("poste de l'état civil")
     page.get_by_label("Dépôt", exact=True).select_option("etat-civil")
     page.get_by_label("Relire et restaurer").check()
-    page.get_by_role("button", name="Ajouter").click()
+    page.get_by_role("button", name="Ajouter", exact=True).dblclick()
     waiting = page.get_by_text("En attente de la première sauvegarde")
     expect(waiting).to_be_visible()
     look(page, cloud, "coffre-fort-appareil")
-    (machine.folder / "depot.txt").write_text((page.text_content("#depot") or "").strip() + "\n")
-    for step in ("#debian-2", "#debian-3"):
-        done = machine.types(page.text_content(step))
-        assert done.returncode == 0, done.stderr
+    machine.types_into("depot.txt", (page.text_content("#depot") or "").strip() + "\n")
+    for step in range(1, 5):
+        machine.types(page.text_content(f"#debian-{step}") or "")
     expect(page.get_by_text("La première sauvegarde est arrivée")).to_be_visible(timeout=30_000)
     expect(waiting).to_have_count(0)
+    backup = page.text_content("#debian-4") or ""
+    page.reload()
+    expect(page.get_by_text("L'adresse a été montrée une fois")).to_be_visible()
+    look(page, cloud, "coffre-fort-appareil-relu")
 
     kept = tmp_path / "gardé"
     shutil.copytree(machine.documents, kept)
     for file in machine.documents.iterdir():
         file.write_bytes(os.urandom(file.stat().st_size))
-    backup = (page.text_content("#debian-3") or "").splitlines()[1]
-    assert machine.types(backup).returncode == 0
+    machine.types(backup)
 
     page.goto(cloud.url + COMMUNE)
     said = (page.text_content("main") or "").replace("\u00a0", " ")
-    assert "La commune est sauvegardée depuis" in said and "Reçue" not in said
+    assert "vient d'être sauvegardée" in said and "Reçue" not in said
     moments = page.locator("details summary").filter(has_text="sauvegarde")
     expect(moments).to_have_count(2)
     moments.nth(1).focus()
     page.keyboard.press("Enter")
     expect(page.locator("#moment-2")).to_be_visible()
     look(page, cloud, "coffre-fort")
-    done = machine.types(page.text_content("#moment-2"))
-    assert done.returncode == 0, done.stderr
-    back = next(path for path in (machine.folder / "RETOUR").rglob("Documents") if path.is_dir())
+    machine.types(f"cd {machine.folder} && " + (page.text_content("#moment-2") or ""))
+    [target] = machine.folder.glob("RETOUR-*")
+    back = next(path for path in target.rglob("Documents") if path.is_dir())
     assert not machine.same_as_documents(back)
     shutil.rmtree(machine.documents)
     shutil.copytree(back, machine.documents)
     assert machine.same_as_documents(kept)
+
+    # A moment of one's own, by keyboard alone: day, month, year, hour, minute, in their order.
+    page.get_by_label("Un autre moment").focus()
+    page.keyboard.type("01012020")
+    page.keyboard.press("Tab")
+    page.keyboard.type("0800AM")  # the last two keys do nothing in French
+    page.get_by_role("button", name="Montrer ce moment").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("précède la première sauvegarde")).to_be_visible()
+    look(page, cloud, "coffre-fort-moment")
 
     page.get_by_role("button", name="Révoquer").focus()
     page.keyboard.press("Enter")
     look(page, cloud, "coffre-fort-revoquer")
     page.locator("dialog[open] button[type=submit]").click()
     page.get_by_text("est révoqué").wait_for()
-    refusal = machine.types(backup)
-    assert refusal.returncode != 0 and "401" in refusal.stderr
+    assert "401" in machine.types(backup, fails=True)
     page.goto(cloud.url + "/vault/")
     assert "Appareil" not in (page.text_content("h1") or "")
     assert "appareil inconnu ou révoqué" in (page.text_content("main") or "")

@@ -204,3 +204,23 @@ def test_several_organisations_are_read_together(cast: Cast, entries: list[int])
     RoleAssignment.objects.create(user=person, role=Role.COMMUNE_ADMIN, organisation=cast.beaune)
     shown = numbers(signed_in(person))
     assert shown == entries[::-1][:50]
+
+
+def test_a_search_keeps_what_was_asked_and_says_what_is_wrong(
+    operator: Client, entries: list[int]
+) -> None:
+    question = "?organisation=21231&fait=vault.quota_set&qui=system&du=2026-10-24&au=2026-10-30"
+    page = operator.get(f"/journal/{question}").content.decode()
+    for kept in (
+        'value="2026-10-24"',
+        'value="2026-10-30"',
+        'value="system"',
+        '<option value="vault.quota_set" selected>',
+        'name="organisation" value="21231"',
+        'value="Dijon"',
+    ):
+        assert kept in page, kept
+    backwards = operator.get("/journal/?du=2026-10-30&au=2026-10-24").content.decode()
+    assert "1 erreur à corriger" in backwards and "précède le premier" in backwards
+    assert 'href="#id_au"' in backwards and "rien n&#x27;a été cherché" in backwards
+    assert "Aucune entrée ne répond" in operator.get("/journal/?qui=personne").content.decode()

@@ -167,6 +167,10 @@ def commune(request: HttpRequest, code: str) -> HttpResponse:
     actor, joined = request.actor, _joined()  # type: ignore[attr-defined]
     context = {
         "commune": found,
+        "trail": [
+            {"title": "Communes", "url": reverse("portal:communes")},
+            {"title": found.name},
+        ],
         "membership": queries.membership.ask(code),
         "former": found.former_communes.order_by("name", "code"),
         "cards": queries.commune_card.ask_all(code),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +10,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from souverain.core import clock, rooms
+from souverain.core import clock, queries, rooms
 from souverain.core.access import (
     Actor,
     of_departement,
@@ -20,25 +19,17 @@ from souverain.core.access import (
     requires,
 )
 from souverain.core.models import Organisation
+from souverain.core.queries import Awaited
 from souverain.portal import services
 from souverain.portal.engine.lifecycle import State
 from souverain.portal.membership_state import STATES
 from souverain.portal.models import Departure, Membership
+from souverain.portal.views.supervision import outbox
 from souverain.territory.models import Commune
 
 CHECKED_EVERY_S = 15
 OWN_MAX = 20
 SHOWN_MAX = 10
-
-
-@dataclass(frozen=True)
-class Awaited:
-    """Something that waits for the reader: how many, in words, and where."""
-
-    icon: str
-    sentence: str
-    links: tuple[tuple[str, str], ...] = ()
-    kind: str = "warn"
 
 
 @require_GET
@@ -91,13 +82,31 @@ def _standing(organisation: Organisation) -> dict[str, Any]:
 
 def _awaited(actor: Actor) -> list[Awaited]:
     """What an operator has to do, the most pressing first."""
+    rooms_say = [item for said in queries.awaited.ask_all(actor) for item in said]
+    found = [*_supervised(actor), *rooms_say, *_enrolment(actor)]
+    return sorted(found, key=lambda item: item.kind != "danger")
+
+
+def _supervised(actor: Actor) -> list[Awaited]:
+    """What fails, and the mail that cannot leave."""
+    if not permits(actor, "core.supervise", **of_departement()):
+        return []
     waiting = []
-    supervises = permits(actor, "core.supervise", **of_departement())
+    links = (("Voir la supervision", reverse("portal:supervision")),)
     failing = _failing_checks(int(clock.now().timestamp()) // CHECKED_EVERY_S)
-    if failing and supervises:
+    if failing:
         sentence = _many(failing, "contrôle en échec", "contrôles en échec")
-        links = (("Voir la supervision", reverse("portal:supervision")),)
         waiting.append(Awaited("activity", sentence, links, "danger"))
+    mail = outbox()
+    if mail.kind != "ok":
+        sentence = f"Messages à envoyer\u00a0: {mail.message.rstrip('.')}"
+        waiting.append(Awaited("envelope", sentence, links, mail.kind))
+    return waiting
+
+
+def _enrolment(actor: Actor) -> list[Awaited]:
+    """Agreements to sign, exports and erasures."""
+    waiting = []
     reach = organisations_in_reach(actor, "portal.enrol")
     found = list(
         Membership.objects.filter(

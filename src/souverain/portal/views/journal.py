@@ -54,6 +54,10 @@ def journal_page(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "everywhere": everywhere,
+        "place": _name_of(request.GET.get("organisation", "")),
+        "nothing_found": "Aucune entrée ne répond à cette recherche."
+        if form.is_valid()
+        else "La recherche a une erreur, signalée plus haut : rien n'a été cherché.",
         "filtered": any(request.GET.get(name) for name in form.fields),
         "head": head if permits(request.actor, "core.operate", **of_departement()) else None,  # type: ignore[attr-defined]
         "count": head.seq,
@@ -121,6 +125,10 @@ def journal_entry(request: HttpRequest, seq: int) -> HttpResponse:
     [row] = _rows(request, [entry])
     context = {
         "entry": entry,
+        "trail": [
+            {"title": "Journal", "url": reverse("portal:journal")},
+            {"title": f"Entrée {number_fr(entry.seq)}"},
+        ],
         "what": rooms.verbs().get(entry.verb, entry.verb),
         "who": row[3]["text"],
         "where": row[4]["text"],
@@ -158,6 +166,12 @@ def _filters(request: HttpRequest, form: JournalForm, everywhere: bool) -> Filte
         last_day=asked["au"],
     )
     return journal_reader.narrowed(filters, asked["organisation"])
+
+
+def _name_of(code: str) -> str:
+    """What was typed to find the commune of this code."""
+    found = Organisation.objects.filter(code=code[:40]).values_list("name", flat=True).first()
+    return found or code
 
 
 def _actor_asked(text: str) -> str:

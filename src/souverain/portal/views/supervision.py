@@ -44,7 +44,7 @@ class Sign:
 def supervision(request: HttpRequest) -> HttpResponse:
     """The answer in a sentence, then every sign. The page reads itself again every ten seconds."""
     checks = _checks()
-    signs = [_disk(), _outbox(), _subscribers(), _jobs(), _journal()]
+    signs = [_disk(), outbox(), _subscribers(), _jobs(), _journal()]
     incidents = _incidents()
     actor = request.actor  # type: ignore[attr-defined]
     context = {
@@ -104,7 +104,7 @@ def _disk() -> Sign:
     return Sign("Place sur le disque", "ok", "Suffisante", message)
 
 
-def _outbox() -> Sign:
+def outbox() -> Sign:
     """Messages that a channel refused, or that have been tried in vain."""
     unsent = Message.objects.filter(sent_at=None)
     lost = unsent.exclude(given_up_at=None).filter(given_up_at__gte=clock.now() - LATELY).count()

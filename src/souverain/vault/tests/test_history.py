@@ -57,7 +57,7 @@ def test_a_moment_knows_how_many_snapshots_lived_then(device: Device) -> None:
 
 def test_the_command_of_a_moment_writes_the_address_of_that_moment(tmp_path: Path) -> None:
     """Whatever the end of the line in the address file."""
-    line = guide.back_in_time("2026-11-23T18:00:00.000000Z").splitlines()[0]
+    line = guide.back_in_time("2026-11-23T18:00:00.000000Z", "RETOUR").splitlines()[0]
     for address in ("rest:http://a:b@c/vault/21231/general/", "rest:http://a:b@c/v/g/\n", "x//\n"):
         (tmp_path / "depot.txt").write_text(address)
         subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from html import unescape
 from typing import Any
 
 import orjson
@@ -18,7 +20,7 @@ from souverain.core.models import Device, JournalEntry, Organisation, RoleAssign
 from souverain.vault import server, services, views
 from souverain.vault.card import commune_card
 from souverain.vault.cli import cli
-from souverain.vault.models import DepositSet, Session
+from souverain.vault.models import DepositSet, Session, StoredObject
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 
@@ -105,8 +107,8 @@ def test_a_set_is_declared_and_a_device_chooses_it(
     assert (made.fresh_within_hours, made.retention_class) == (24, "forever")
     add = "/vault/communes/21231/appareils/ajouter/"
     answer = admin.post(add, {"name": "poste", "deposit_set": "etat-civil", "roles": ["backup"]})
-    assert answer.status_code == 200 and answer["Cache-Control"] == "no-store"
-    assert "/vault/21231/etat-civil/" in answer.content.decode()
+    assert answer.status_code == 302
+    assert "/vault/21231/etat-civil/" in admin.get(answer["Location"]).content.decode()
     wrong = admin.post(add, {"name": "", "deposit_set": "inconnu", "roles": []})
     assert wrong.status_code == 422 and Device.objects.count() == 1
     assert JournalEntry.objects.filter(verb="vault.set_created").count() == 1
@@ -216,3 +218,188 @@ def test_the_console_declares_sets_and_quotas(places: dict[str, Organisation]) -
     assert run("quota", "--commune", "21231")["quota_bytes"] == 1000
     run("quota", "--commune", "21231", "--bytes", "0", fails=True)
     assert run("status")["items"][0]["set"] == "comptes"
+
+
+ADD = "/vault/communes/21231/appareils/ajouter/"
+
+
+def _form(client: Client, **said: Any) -> dict[str, Any]:
+    """What the page's own form sends."""
+    page = client.get("/vault/communes/21231/").content.decode()
+    found = re.search(r'name="page" value="([^"]+)"', page)
+    assert found
+    return {
+        "page": found[1],
+        "name": "poste",
+        "deposit_set": "general",
+        "roles": ["backup"],
+        **said,
+    }
+
+
+def test_the_address_is_shown_once_and_a_reload_makes_nothing(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin = signed_in("commune-admin", "21231")
+    page = admin.post(ADD, _form(admin))["Location"]
+    first = admin.get(page)
+    assert "no-store" in first["Cache-Control"]
+    address = "/vault/21231/general/"
+    assert address in first.content.decode() and "montrée une fois" not in first.content.decode()
+    again = admin.get(page).content.decode()
+    assert address not in again and "montrée une fois" in again
+    assert "/vault/communes/21231/#ajouter" in again
+    assert Device.objects.count() == 1
+
+
+def test_the_same_page_sent_twice_adds_one_device(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin, other = signed_in("commune-admin", "21231"), signed_in("commune-admin", "21054")
+    form = _form(admin)
+    answers = [admin.post(ADD, form) for _ in range(2)]
+    assert answers[0]["Location"] == answers[1]["Location"]
+    assert "Adresse du dépôt" in admin.get(answers[1]["Location"]).content.decode()
+    assert JournalEntry.objects.filter(verb="vault.device_added").count() == 1
+    # Another request from the same page (one went back to it) is another device.
+    assert admin.post(ADD, {**form, "name": "portable"})["Location"] != answers[0]["Location"]
+    assert Device.objects.count() == 2
+    # Nobody reaches the device of another commune with the token of its page.
+    beaune = other.post(ADD.replace("21231", "21054"), form)["Location"]
+    assert "/21054/" in beaune and Device.objects.filter(organisation__code="21054").count() == 1
+
+
+def test_the_address_waits_a_few_minutes_for_whoever_made_it(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin, member = signed_in("commune-admin", "21231"), signed_in("commune-member", "21231")
+    operator = signed_in("operator", "21")
+    page = admin.post(ADD, _form(admin))["Location"]
+    assert member.get(page).status_code == 403
+    assert "Adresse du dépôt" not in operator.get(page).content.decode()
+    sealed = "".join(map(str, admin.session.values()))
+    assert "rest:" not in sealed and "localhost" not in sealed
+    with clock.frozen(clock.now() + timedelta(minutes=6)):
+        assert "montrée une fois" in admin.get(page).content.decode()
+
+
+def test_the_guide_never_draws_a_second_password_for_a_set(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin = signed_in("commune-admin", "21231")
+    pages = [admin.post(ADD, _form(admin, name=name))["Location"] for name in ("poste", "portable")]
+    assert all("/dev/urandom" in admin.get(page).content.decode() for page in pages)
+    made_by = Device.objects.get(name="poste")
+    Device.objects.filter(pk=made_by.pk).update(last_seen_at=clock.now())
+    deposit_set = services.set_of(made_by)
+    StoredObject.objects.create(
+        deposit_set=deposit_set,
+        type="config",
+        name="config",
+        size=1,
+        received_at=clock.now(),
+        device=made_by,
+    )
+    first, second = (admin.get(page).content.decode() for page in pages)
+    assert "/dev/urandom" in first
+    assert (
+        "urandom" not in second
+        and "RandomNumber" not in second
+        and "motdepasse.txt init" not in second
+    )
+    assert "«&nbsp;poste&nbsp;»" in second and "/depots/ajouter/" in second
+    # Another set of the commune is still to be begun.
+    other = admin.post("/vault/communes/21231/depots/ajouter/", NEW_SET)
+    assert other.status_code == 302
+    page = admin.post(ADD, _form(admin, deposit_set="etat-civil"))["Location"]
+    assert "/dev/urandom" in admin.get(page).content.decode()
+
+
+def test_the_guide_of_a_revoked_device_leads_to_a_new_one(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin = signed_in("commune-admin", "21231")
+    page = admin.post(ADD, _form(admin))["Location"]
+    services.revoke_device(access.SYSTEM, Device.objects.get())
+    said = admin.get(page).content.decode()
+    assert "révoqué" in said and "Adresse du dépôt" not in said and "#ajouter" in said
+
+
+def _said(client: Client, path: str = "/vault/communes/21231/") -> str:
+    found = unescape(re.sub(r"<[^>]+>", " ", client.get(path).content.decode()))
+    return re.sub(r"\s+", " ", found)
+
+
+def test_each_state_says_what_to_do_next_with_its_button(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin, member = signed_in("commune-admin", "21231"), signed_in("commune-member", "21231")
+
+    def button() -> str:
+        html = admin.get("/vault/communes/21231/").content.decode()
+        found = re.search(r'class="btn btn-primary" href="([^"]+)"', html)
+        return found[1] if found else ""
+
+    assert "Ajoutez l'appareil qui garde les dossiers" in _said(admin)
+    assert button() == "/vault/communes/21231/#ajouter"
+    assert "Demandez-le à l'administrateur" in _said(member)
+    assert "Ajouter un appareil" not in _said(member)
+
+    device, _ = services.add_device(access.SYSTEM, places["21231"], "poste", ["backup"])
+    guide = f"/vault/communes/21231/appareils/{device.pk}/"
+    assert "« poste » n'a encore rien envoyé" in _said(admin) and button() == guide
+
+    made = services.set_of(device)
+    made.last_deposit_at = clock.now() - timedelta(days=3)
+    made.save()
+    assert "est allumé et relié à Internet" in _said(admin) and button() == guide
+    # Of two machines of a set, the one that was there last is the one to look at.
+    old, _ = services.add_device(access.SYSTEM, places["21231"], "autre", ["backup"])
+    Device.objects.filter(pk=old.pk).update(created_at=clock.now() - timedelta(days=9))
+    assert button() == guide
+    services.revoke_device(access.SYSTEM, old)
+    made.last_deposit_at = clock.now()
+    made.save()
+    said = _said(admin)
+    assert "À faire maintenant" not in said and "vient d'être sauvegardée" in said
+
+    services.create_set(access.SYSTEM, places["21231"], "comptes", kind="accounts")
+    assert "Aucun appareil ne sauvegarde encore « Comptes »" in _said(admin)
+    assert button() == "/vault/communes/21231/?depot=comptes#ajouter"
+    chosen = admin.get(button()).content.decode()
+    assert '<option value="comptes" selected>' in chosen
+
+    services.revoke_device(access.SYSTEM, device)
+    assert "Tous les appareils sont révoqués" in _said(admin)
+    assert button() == "/vault/communes/21231/#ajouter"
+
+
+def test_a_moment_chosen_by_hand_gives_its_commands(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin = signed_in("commune-admin", "21231")
+    device, _ = services.add_device(access.SYSTEM, places["21231"], "poste", ["backup"])
+    noon = datetime(2026, 11, 23, 12, 0, tzinfo=clock.PARIS)
+    for hours in (0, 24):
+        StoredObject.objects.create(
+            deposit_set=services.set_of(device),
+            type="snapshots",
+            name=f"{hours:064}",
+            size=1,
+            received_at=noon + timedelta(hours=hours),
+            device=device,
+        )
+    page = "/vault/communes/21231/?depot=general&moment="
+    with clock.frozen(noon + timedelta(days=3)):
+        said = _said(admin, page + "2026-11-23T18:05")
+        assert "1 sauvegarde à ce moment-là" in said and "@2026-11-23T17:05:00" in said
+        assert "--target RETOUR-2026-11-23-18h05m00" in said
+        before = _said(admin, page + "2026-11-23T08:00")
+        assert "précède la première sauvegarde, arrivée le lundi 23 novembre 2026" in before
+        assert "pas encore venu" in _said(admin, page + "2027-01-01T00:00")
+        assert "Choisissez une date et une heure" in _said(admin, page + "hier")
+        assert "Choisissez une date et une heure" not in _said(admin)
+        assert "Aucun appareil n'a le droit de relire" in _said(admin)
+        device.roles = ["backup", "restore"]
+        device.save()
+        assert "Sur « poste », allez dans le dossier" in _said(admin)
