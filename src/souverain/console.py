@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 
+from souverain import faults
 from souverain.core import clock, egress, jobs, journal
 from souverain.core.access import of_console
 from souverain.core.models import EgressRule, Job, Organisation, RoleAssignment
@@ -92,6 +93,7 @@ def serve(port: int | None, tls_cert: Path | None, tls_key: Path | None, workers
     """Sert le portail et fait tourner les travaux."""
     from souverain.core import serve as supervisor
 
+    _require_prepared()
     supervisor.serve(port or settings.PORT, tls_cert, tls_key, workers)
 
 
@@ -100,7 +102,14 @@ def worker() -> None:
     """Fait tourner les travaux, les évènements et les envois (lancé par serve)."""
     from souverain.core import worker as loop
 
+    _require_prepared()
     loop.main()
+
+
+def _require_prepared() -> None:
+    """What runs on and on would fail on and on."""
+    if not faults.is_prepared():
+        raise click.ClickException(faults.NOT_PREPARED)
 
 
 @click.group()

@@ -17,16 +17,23 @@ from urllib.parse import urlsplit
 import dj_database_url
 from csp.constants import NONE, SELF
 
-from souverain import __version__
+from souverain import __version__, faults
 from souverain.config.installed import installed
 from souverain.core.openid import config as openid
 from souverain.core.staticfiles import IMMUTABLE_URL
 
 SOURCE = Path(__file__).parents[1]
 PROJECT = Path(__file__).parents[3]
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise SystemExit(f"PORT={text} : un nombre de 1 à 65535 est attendu.")
+
+
 HOME = Path(os.environ.get("SOUVERAIN_HOME") or PROJECT / "var").absolute()
-HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
-PORT = int(os.environ.get("PORT", "8000"))
+PORT = _port(os.environ.get("PORT") or "8000")
 PUBLIC_URL = os.environ.get("SOUVERAIN_PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
 VERSION = __version__
 
@@ -41,6 +48,7 @@ if not SECURE and _public.hostname not in _LOOPBACK:
 
 def _secret_key() -> str:
     """Made once, readable by this account only."""
+    HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = HOME / "secret-key"
     if not path.exists():
         # Under its name in one step: a start that was cut leaves no empty key behind.
@@ -55,7 +63,13 @@ def _secret_key() -> str:
     return path.read_text()
 
 
-SECRET_KEY = _secret_key()
+try:
+    SECRET_KEY = _secret_key()
+except OSError as error:
+    raise SystemExit(
+        f"SOUVERAIN_HOME={HOME} : ce compte doit pouvoir lire et modifier ce dossier. "
+        f"{faults.of_file(error) or error}"
+    ) from error
 DEBUG = False
 ALLOWED_HOSTS = [_public.hostname or "localhost", *_LOOPBACK]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
@@ -116,12 +130,14 @@ TEMPLATES = [
 ]
 
 # Records -----------------------------------------------------------------------------------------
-DATABASES = {
-    "default": dj_database_url.parse(
-        os.environ.get("DATABASE_URL") or f"sqlite:///{HOME / 'souverain.sqlite3'}",
-        conn_max_age=None,
-    )
-}
+DATABASE_URL = os.environ.get("DATABASE_URL") or f"sqlite:///{HOME / 'souverain.sqlite3'}"
+try:
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=None)}
+except ValueError:
+    # Without the address: it may hold a password.
+    raise SystemExit(
+        "DATABASE_URL : une adresse postgresql://… ou sqlite:///… est attendue."
+    ) from None
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # synchronous=FULL: what was acknowledged survives a power cut, as on PostgreSQL.
     DATABASES["default"]["OPTIONS"] = {
