@@ -13,14 +13,21 @@ import click
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
+from django.db import transaction
 
 from souverain import faults
 from souverain.core import clock, egress, jobs, journal
 from souverain.core.access import of_console
-from souverain.core.models import EgressRule, Job, Organisation, RoleAssignment
+from souverain.core.models import EgressRule, Job, Organisation, User, canonical_email
 from souverain.core.roles import Role
 from souverain.core.rooms import DataClass
-from souverain.core.services import invitation_link, invite
+from souverain.core.services import (
+    invitation_link,
+    invite,
+    open_invitations,
+    revoke_invitation,
+    some_operator_can_sign_in,
+)
 from souverain.core.verification import read_head
 from souverain.territory.engine.decoupage import DecoupageError
 from souverain.territory.services import load_departement
@@ -41,14 +48,20 @@ def emit(result: dict[str, Any], text: str, as_json: bool) -> None:
 
 
 def _invitation_link(email: str, role: Role, organisation: Organisation) -> str:
+    """A new one-time link. The former one to the same role, if nobody used it, is dead."""
+    actor = of_console()
     try:
-        _, token = invite(
-            of_console(),
-            email=email,
-            role=role,
-            organisation=organisation,
-            life=timedelta(days=1),
-        )
+        with transaction.atomic():
+            waiting = open_invitations(organisation).filter(email=canonical_email(email))
+            for former in waiting.filter(role=role, group=None):
+                revoke_invitation(actor, former)
+            _, token = invite(
+                actor,
+                email=email,
+                role=role,
+                organisation=organisation,
+                life=timedelta(days=1),
+            )
     except ValidationError as error:
         raise click.ClickException(" ".join(error.messages)) from error
     return invitation_link(token)
@@ -66,7 +79,7 @@ def initialise(as_json: bool) -> None:
     except DecoupageError as error:
         raise click.ClickException(str(error)) from error
     link = None
-    if not RoleAssignment.objects.filter(role=Role.OPERATOR).exists():
+    if not some_operator_can_sign_in():
         departement = Organisation.objects.get(code=loaded.number)
         link = _invitation_link(FIRST_OPERATOR, Role.OPERATOR, departement)
     text = f"{loaded.communes} communes, {loaded.population} habitants."
@@ -124,10 +137,23 @@ def user() -> None:
 @json_option
 def user_create(email: str, code: str, role: str, as_json: bool) -> None:
     """Invite une personne et donne son lien de première connexion."""
-    link = _invitation_link(email, Role(role), _organisation(code))
+    place = _organisation(code)
+    account = User.objects.filter(email=canonical_email(email)).first()
+    if account is not None and not account.is_active:
+        raise click.ClickException(
+            f"Le compte {account.email} est désactivé : un opérateur le réactive d'abord, page "
+            "« Personnes »."
+        )
+    held = account is not None and account.role_assignments.filter(
+        role=role, organisation=place, group=None
+    )
+    link = _invitation_link(email, Role(role), place)
+    text = f"Lien à transmettre à {email} (une seule fois, 24 heures) :\n  {link}"
+    if held:
+        text = f"{email} a déjà ce rôle pour {place} : ses droits ne changent pas.\n{text}"
     emit(
         {"email": email, "organisation": code, "role": role, "sign_in_link": link},
-        f"Lien à transmettre à {email} (une seule fois, 24 heures) :\n  {link}",
+        text,
         as_json,
     )
 

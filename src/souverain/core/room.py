@@ -136,6 +136,7 @@ ROOM = Room(
         "token.created": "Jeton d'accès créé",
         "token.revoked": "Jeton d'accès révoqué",
         "user.deactivated": "Compte désactivé",
+        "user.named": "Nom donné",
         "user.reactivated": "Compte réactivé",
         "user.second_factor_reset": "Second facteur remis à zéro",
     },

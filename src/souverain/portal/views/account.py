@@ -19,6 +19,7 @@ from souverain.core.openid.people import is_linked
 from souverain.core.services import (
     accept_invitation,
     create_token,
+    give_name,
     invited_account,
     live_tokens,
     open_invitation,
@@ -46,6 +47,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     if signed_in == user:
         messages.success(request, "Votre nouveau rôle est enregistré.")
         return redirect("portal:home")
+    give_name(user, request.POST.get("full_name", ""))
     login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
     messages.info(request, "Choisissez maintenant votre mot de passe.")
     return redirect("account_set_password")
