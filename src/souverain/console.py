@@ -321,17 +321,35 @@ def egress_commands() -> None:
 @egress_commands.command("list")
 @json_option
 def egress_list(as_json: bool) -> None:
-    """Les destinations permises."""
+    """Les destinations permises, et celles que les réglages demandent encore."""
     items = list(EgressRule.objects.values("id", "host", "port", "purpose", "data_classes"))
     lines = [f"{item['id']}  {item['host']}:{item['port']}  {item['purpose']}" for item in items]
-    text = "\n".join(lines) or "Aucune : rien ne sort de cette machine."
-    emit({"count": len(items), "items": items}, text, as_json)
+    lines = lines or ["Aucune : rien ne sort de cette machine."]
+    missing = [
+        {
+            "purpose": need.outlet.purpose,
+            "host": need.host,
+            "port": need.port,
+            "data_classes": need.data_classes,
+            "command": need.command,
+        }
+        for need in egress.missing()
+    ]
+    for need in missing:
+        lines += [f"Pas encore permise : {need['host']}:{need['port']}. Tapez :"]
+        lines += [f"  {need['command']}"]
+    emit({"count": len(items), "items": items, "missing": missing}, "\n".join(lines), as_json)
 
 
 @egress_commands.command("allow")
 @click.argument("host")
 @click.argument("port", type=click.IntRange(1, 65535))
-@click.option("--purpose", required=True, help="Par exemple email.")
+@click.option(
+    "--purpose",
+    required=True,
+    type=click.Choice(egress.purposes()),
+    help="smtp : le courrier ; oidc : la connexion ; objects : S3.",
+)
 @click.option(
     "--data-class",
     "data_classes",
@@ -345,8 +363,11 @@ def egress_allow(
 ) -> None:
     """Permet une destination, pour un usage et des classes de données."""
     classes = [DataClass(known) for known in data_classes]
-    rule = egress.allow(of_console(), host, port, purpose, classes)
-    emit({"id": rule.pk}, f"Destination {rule.pk} permise : {host}:{port}.", as_json)
+    try:
+        rule = egress.allow(of_console(), host, port, purpose, classes)
+    except ValidationError as error:
+        raise click.ClickException(" ".join(error.messages)) from error
+    emit({"id": rule.pk}, f"Destination {rule.pk} permise : {rule.host}:{port}.", as_json)
 
 
 @egress_commands.command("remove")

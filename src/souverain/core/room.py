@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from django.db import connection
 
-from souverain.core import verification, worker
+from souverain.core import notifications, objects, verification, worker
+from souverain.core.openid import transport
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
     Health,
     HealthCheck,
     Holding,
+    Outlet,
     Permission,
     Reach,
     Room,
@@ -108,6 +110,11 @@ ROOM = Room(
         ),
         Setting("SOUVERAIN_S3_ACCESS_KEY", "Identifiant de la clé S3", ""),
         Setting("SOUVERAIN_S3_SECRET_KEY", "Secret de la clé S3", ""),
+    ),
+    outlets=(
+        Outlet(notifications.PURPOSE, "Le courrier", notifications.mail_goes_to),
+        Outlet(transport.PURPOSE, "La connexion par un autre service", transport.goes_to),
+        Outlet(objects.PURPOSE, "Les objets sur S3", objects.goes_to),
     ),
     verbs={
         "access.refused": "Accès refusé",
