@@ -65,5 +65,6 @@ for _room in rooms.load().values():
         urlpatterns.append(path("" if _room.home else f"{_room.name}/", include(_room.urls)))
     if _room.api:
         _module, _, _name = _room.api.partition(":")
-        api.add_router(f"/{_room.name}", getattr(import_module(_module), _name))
+        _prefix = "" if _room.name == "core" else f"/{_room.name}"
+        api.add_router(_prefix, getattr(import_module(_module), _name))
 urlpatterns.append(path("api/", api.urls))

@@ -147,6 +147,7 @@ ROOM = Room(
         "user.reactivated": "Compte réactivé",
         "user.second_factor_reset": "Second facteur remis à zéro",
     },
+    api="souverain.core.journal_api:router",
     health=(
         HealthCheck("database", "Base de données", _database_answers),
         HealthCheck("worker", "Travaux et envois", worker.health),

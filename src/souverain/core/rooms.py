@@ -165,7 +165,7 @@ class Room:
     urls: str = ""
     """Dotted module of the pages' routes, mounted on `/<name>/`."""
     api: str = ""
-    """Dotted `module:router` of the JSON API, mounted on `/api/<name>/`."""
+    """Dotted `module:router` of the JSON API, mounted on `/api/<name>/`; the kernel's, on `/api/`."""
     home: bool = False
     """The one room whose pages are mounted on `/`."""
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from souverain.core import clock
 from souverain.core.access import of_console
 from souverain.core.models import Organisation
 from souverain.portal import leaving, services
+from souverain.portal.api import MembershipItem
 from souverain.portal.engine.lifecycle import State
 from souverain.portal.engine.members_file import BYTES_MAX, UnreadableFile
 from souverain.portal.models import Membership
@@ -30,17 +30,7 @@ def _emit(result: dict[str, Any], text: str, as_json: bool) -> None:
 
 
 def _described(membership: Membership) -> dict[str, Any]:
-    return {
-        "code": membership.organisation.code,
-        "name": membership.organisation.name,
-        "state": membership.state,
-        "tools": membership.tools,
-        "asked_at": clock.rfc3339(membership.asked_at),
-        "signed_on": membership.signed_on and membership.signed_on.isoformat(),
-        "joined_on": membership.joined_on and membership.joined_on.isoformat(),
-        "ended_at": membership.ended_at and clock.rfc3339(membership.ended_at),
-        "agreement_sha256": membership.agreement_id,
-    }
+    return MembershipItem.of(membership).model_dump()
 
 
 @cli.command("list")

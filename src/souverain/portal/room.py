@@ -113,5 +113,6 @@ ROOM = Room(
         ),
     ),
     urls="souverain.portal.urls",
+    api="souverain.portal.api:router",
     home=True,
 )

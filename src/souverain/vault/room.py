@@ -109,6 +109,7 @@ ROOM = Room(
         "vault.snapshot_buried": "Sauvegarde supprimée par l'appareil (conservée)",
     },
     urls="souverain.vault.urls",
+    api="souverain.vault.api:router",
     answers=(
         (queries.commune_card, _card),
         (queries.export_of_commune, _export),

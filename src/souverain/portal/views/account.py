@@ -27,6 +27,7 @@ from souverain.core.services import (
     scopes_of,
 )
 from souverain.portal.forms import TokenForm
+from souverain.portal.views.notices import operations_by_permission
 
 
 @never_cache
@@ -80,7 +81,8 @@ def profile(request: HttpRequest) -> HttpResponse:
 def tokens(request: HttpRequest) -> HttpResponse:
     """One's API tokens; a POST makes one, whose secret is shown once."""
     person = request.actor.user  # type: ignore[attr-defined]
-    form = TokenForm(scopes_of(person), request.POST or None)
+    opened = operations_by_permission()
+    form = TokenForm(scopes_of(person), opened, request.POST or None)
     secret = ""
     if request.method == "POST" and form.is_valid():
         try:
@@ -91,7 +93,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
                 scopes=form.cleaned_data["scopes"],
                 life=form.life,
             )
-            form = TokenForm(scopes_of(person))
+            form = TokenForm(scopes_of(person), opened)
         except ValidationError as error:
             form.add_error(None, error)
     titles = {code: permission.title for code, permission in rooms.permissions().items()}

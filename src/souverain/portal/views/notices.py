@@ -30,7 +30,7 @@ def api_docs(request: HttpRequest) -> HttpResponse:
         "groups": [
             {
                 "name": name,
-                "title": known[name].title if name in known else name,
+                "title": known[name if name in known else "core"].title,
                 "operations": found,
             }
             for name, found in groups.items()
@@ -67,6 +67,15 @@ def _operations() -> Iterator[dict[str, Any]]:
                 "parameters": described.get("parameters", ()),
                 "example": _example(method, path, permission.public, "requestBody" in described),
             }
+
+
+def operations_by_permission() -> dict[str, list[str]]:
+    """`GET /api/…` of each operation, by the code of the permission that it asks for."""
+    found: dict[str, list[str]] = {}
+    for operation in _operations():
+        words = f"{operation['method']} {operation['path']}"
+        found.setdefault(operation["permission"].code, []).append(words)
+    return found
 
 
 def _example(method: str, path: str, public: bool, body: bool) -> str:
