@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
-from souverain.core import access
+from souverain.cli import main
+from souverain.core import access, clock
+from souverain.core.models import Job, JournalEntry, Organisation
 
 COMMANDS = [
     "egress list",
@@ -119,3 +122,74 @@ def test_an_account_without_a_name_acts_under_its_number(monkeypatch: pytest.Mon
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(variable, raising=False)
     assert str(access.of_console()) == f"console:{os.getuid()}"
+
+
+# 0 only when the command did what it says ---------------------------------------------------------
+
+
+def outcome(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+def assert_failed(done: Result, said: str) -> None:
+    assert (done.exit_code, done.stdout) == (1, "") and said in done.stderr, done.output
+
+
+@pytest.fixture
+def dijon(db: None) -> Organisation:
+    return Organisation.objects.create(kind="commune", code="21231", name="Dijon")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("state", ["done", "failed", "cancelled", "interrupted"])
+def test_a_job_that_is_over_cannot_be_cancelled(state: str) -> None:
+    now = clock.now()
+    asked = now if state == "cancelled" else None
+    job = Job.objects.create(
+        name="essai", actor="system", state=state, finished_at=now, cancel_requested_at=asked
+    )
+    assert_failed(outcome("job", "cancel", str(job.pk)), "est déjà fini")
+    assert not JournalEntry.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_job_that_runs_is_cancelled_and_asking_twice_is_no_fault() -> None:
+    job = Job.objects.create(name="essai", actor="system", state="running")
+    assert outcome("job", "cancel", str(job.pk)).exit_code == 0
+    assert outcome("job", "cancel", str(job.pk)).exit_code == 0
+
+
+def test_a_device_is_revoked_once(dijon: Organisation) -> None:
+    words = (
+        "vault",
+        "device",
+        "add",
+        "--commune",
+        "21231",
+        "--name",
+        "Serveur",
+        "--role",
+        "backup",
+    )
+    made = json.loads(outcome(*words, "--json").stdout)
+    assert outcome("vault", "device", "revoke", made["id"]).exit_code == 0
+    assert_failed(outcome("vault", "device", "revoke", made["id"]), "est déjà révoqué")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("job show x", "Aucun travail"),
+        ("job run 00000000-0000-0000-0000-000000000000", "n'attend pas d'être exécuté"),
+        ("egress remove 99", "Aucune destination"),
+        ("vault device revoke x", "n'existe pas"),
+        ("vault status --commune 99999", "n'existe pas"),
+        ("membership show 99999", "n'existe pas"),
+        ("membership show 21231", "n'a jamais demandé"),
+        ("organisation show 99999", "Aucune organisation"),
+        ("territory load --departement 99", "99"),
+        ("journal export /proc/nulle-part", "/proc/nulle-part"),
+    ],
+)
+def test_what_is_not_there_is_a_failure(dijon: Organisation, words: str, said: str) -> None:
+    assert_failed(outcome(*words.split()), said)

@@ -244,6 +244,7 @@ def _read_head(path: Path) -> journal.Head:
 def journal_export(file: Any, as_json: bool) -> None:
     """Écrit toutes les entrées scellées, une par ligne (JSON)."""
     count = 0
+    file.write(b"")  # opens it, also when the journal is empty
     for body in journal.bodies():
         file.write(body + b"\n")
         count += 1
@@ -301,8 +302,12 @@ def job_show(identity: str, as_json: bool) -> None:
 def job_cancel(identity: str, as_json: bool) -> None:
     """Demande l'arrêt d'un travail."""
     found = _job(identity)
+    was_over = found.finished_at is not None
     jobs.cancel(of_console(), found)
     found.refresh_from_db()
+    if was_over or found.cancel_requested_at is None:
+        state = Job.State(found.state).label.lower()
+        raise click.ClickException(f"Le travail {found.pk} est déjà fini : {state}.")
     emit(_job_described(found), f"Travail {found.pk} : arrêt demandé.", as_json)
 
 
@@ -310,7 +315,10 @@ def job_cancel(identity: str, as_json: bool) -> None:
 @click.argument("identity")
 def job_run(identity: str) -> None:
     """Exécute un travail dans ce processus (lancé par worker)."""
-    jobs.run(identity)
+    try:
+        jobs.run(identity)
+    except LookupError as error:
+        raise click.ClickException(f"Refusé : {error}.") from error
 
 
 @click.group("egress")

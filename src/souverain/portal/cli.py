@@ -52,8 +52,10 @@ def list_memberships(state: str | None, as_json: bool) -> None:
 @_json
 def show(code: str, as_json: bool) -> None:
     """L'adhésion d'une commune, par son code INSEE. Les contacts ne se lisent que sur la page."""
-    organisation = Organisation.objects.filter(code=code).first()
-    found = services.current(organisation) if organisation else None
+    organisation = Organisation.objects.filter(code=code, kind=Organisation.Kind.COMMUNE).first()
+    if organisation is None:
+        raise click.ClickException(f"La commune {code} n'existe pas.")
+    found = services.current(organisation)
     if found is None:
         raise click.ClickException(f"La commune {code} n'a jamais demandé à rejoindre le Cloud.")
     departure = found.departure

@@ -73,8 +73,9 @@ def revoke(identity: str, as_json: bool) -> None:
     found = Device.objects.select_related("organisation").filter(pk=identity, room="vault").first()
     if found is None:
         _fail(f"L'appareil {identity} n'existe pas.")
-    if found.revoked_at is None:
-        services.revoke_device(access.of_console(), found)
+    if found.revoked_at is not None:
+        _fail(f"L'appareil {identity} est déjà révoqué.")
+    services.revoke_device(access.of_console(), found)
     if as_json:
         _print(_device_json(found))
     else:
