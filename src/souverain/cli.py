@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
-from souverain import faults
+from souverain import faults, french
 
+french.speak()
 _KERNEL = {
     "init": "initialise",
     "serve": "serve",
@@ -55,7 +56,7 @@ class Commands(click.Group):
             command = getattr(importlib.import_module("souverain.console"), _KERNEL[name])
         else:
             command = importlib.import_module(f"souverain.{_ROOMS[name]}.cli").cli
-        return command
+        return french.of_command(command)
 
 
 def _set_up(*, waits_for_the_database: bool) -> None:
@@ -90,6 +91,6 @@ def _tell(error: click.ClickException, *, as_json: bool) -> None:
         click.echo(f"Erreur : {problem['detail']}", err=True)
 
 
-@click.command(cls=Commands)
+@click.command(cls=Commands, subcommand_metavar="COMMANDE [ARGUMENTS]...")
 def main() -> None:
     """Le cloud souverain du département."""

@@ -34,6 +34,8 @@ _OF_FILES = {
 
 def as_click(error: BaseException) -> click.ClickException | None:
     """The fault to tell; None for what is not one: a plain exit, or a mistake of the program."""
+    if isinstance(error, click.FileError) and isinstance(error.__cause__, OSError):
+        error = error.__cause__
     if isinstance(error, click.ClickException):
         return error
     if isinstance(error, click.Abort):

@@ -105,14 +105,15 @@ def import_file(file: Path, dry_run: bool, as_json: bool) -> None:
 
 
 @cli.command("verify")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_json
-def verify_proof(file: Any, as_json: bool) -> None:
+def verify_proof(file: Path, as_json: bool) -> None:
     """Compare une preuve d'effacement (JSON) à l'entrée du journal qui la scelle."""
     try:
-        proof = json.loads(file.read(BYTES_MAX))
+        with file.open("rb") as opened:
+            proof = json.loads(opened.read(BYTES_MAX))
     except ValueError as error:
-        raise click.ClickException(f"{file.name} : ce n'est pas du JSON.") from error
+        raise click.ClickException(f"{file} : ce n'est pas du JSON.") from error
     fault = leaving.fault_in_proof(proof if isinstance(proof, dict) else {})
     if fault:
         raise click.ClickException(f"Preuve refusée : {fault}.")
