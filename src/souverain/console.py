@@ -30,10 +30,10 @@ from souverain.core.services import (
 )
 from souverain.core.verification import read_head
 from souverain.territory.engine.decoupage import DecoupageError
-from souverain.territory.services import load_departement
+from souverain.territory.services import load_departement, require_same_departement
 
 Command = Callable[..., Any]
-FIRST_OPERATOR = "operateur@cotedor.invalid"
+FIRST_OPERATOR = f"operateur@{settings.NAMES.domain}"
 
 
 def json_option(command: Command) -> Command:
@@ -82,7 +82,7 @@ def initialise(as_json: bool) -> None:
     if not some_operator_can_sign_in():
         departement = Organisation.objects.get(code=loaded.number)
         link = _invitation_link(FIRST_OPERATOR, Role.OPERATOR, departement)
-    text = f"{loaded.communes} communes, {loaded.population} habitants."
+    text = f"{settings.NAMES.cloud} : {loaded.communes} communes, {loaded.population} habitants."
     if link:
         text += f"\nLien de première connexion (une seule fois, 24 heures) :\n  {link}"
     emit(
@@ -123,6 +123,10 @@ def _require_prepared() -> None:
     """What runs on and on would fail on and on."""
     if not faults.is_prepared():
         raise click.ClickException(faults.NOT_PREPARED)
+    try:
+        require_same_departement(settings.DEPARTEMENT)
+    except DecoupageError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @click.group()
@@ -132,7 +136,9 @@ def user() -> None:
 
 @user.command("create")
 @click.option("--email", required=True)
-@click.option("--organisation", "code", required=True, help="Code INSEE, SIREN, ou 21.")
+@click.option(
+    "--organisation", "code", required=True, help="Code INSEE, SIREN, ou numéro du département."
+)
 @click.option("--role", type=click.Choice(Role.values), required=True)
 @json_option
 def user_create(email: str, code: str, role: str, as_json: bool) -> None:

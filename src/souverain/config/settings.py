@@ -19,6 +19,7 @@ from csp.constants import NONE, SELF
 
 from souverain import __version__, faults
 from souverain.config.installed import installed
+from souverain.core import departement
 from souverain.core.openid import config as openid
 from souverain.core.staticfiles import IMMUTABLE_URL
 
@@ -75,7 +76,8 @@ ALLOWED_HOSTS = [_public.hostname or "localhost", *_LOOPBACK]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 ROOMS = installed(["core", "territory", "vault", "portal"])
 DECOUPAGE = PROJECT / "web/node_modules/@etalab/decoupage-administratif/data"
-DEPARTEMENT = os.environ.get("SOUVERAIN_DEPARTEMENT", "21")
+NAMES = departement.named(os.environ.get("SOUVERAIN_DEPARTEMENT") or "21")
+DEPARTEMENT = NAMES.number
 DEPARTEMENT_SIREN = os.environ.get("SOUVERAIN_DEPARTEMENT_SIREN", "")
 
 INSTALLED_APPS = [
@@ -199,7 +201,7 @@ ACCOUNT_RATE_LIMITS = {
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE
-MFA_TOTP_ISSUER = "Cloud Côte-d'Or"
+MFA_TOTP_ISSUER = NAMES.cloud
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -252,7 +254,7 @@ USE_I18N = True
 
 # Mail leaves through `core.notifications`, which asks `core.egress` ------------------------------
 SMTP_URL = os.environ.get("SOUVERAIN_SMTP_URL", "")
-DEFAULT_FROM_EMAIL = os.environ.get("SOUVERAIN_MAIL_FROM", "cloud@cotedor.invalid")
+DEFAULT_FROM_EMAIL = os.environ.get("SOUVERAIN_MAIL_FROM") or f"cloud@{NAMES.domain}"
 EMAIL_BACKEND = "souverain.core.notifications.OutboxBackend"
 
 # Objects: a folder, or any S3 --------------------------------------------------------------------

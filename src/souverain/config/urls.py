@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver, include, path
@@ -16,7 +17,7 @@ from souverain.core.access import requires
 from souverain.core.api import authenticated, problem_handlers
 
 api = NinjaAPI(
-    title="Cloud Côte-d'Or",
+    title=settings.NAMES.cloud,
     version=__version__,
     auth=authenticated,
     docs_url=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import connection
 
 from souverain.core import notifications, objects, verification, worker
@@ -92,7 +93,9 @@ ROOM = Room(
         Setting("SOUVERAIN_PUBLIC_URL", "L'adresse que les gens tapent", "http://localhost:8000"),
         Setting("SOUVERAIN_BEHIND_PROXY", "1 derrière un serveur mandataire", ""),
         Setting("SOUVERAIN_SMTP_URL", "Le serveur de courrier ; vide : rien ne part", ""),
-        Setting("SOUVERAIN_MAIL_FROM", "L'expéditeur du courrier", "cloud@cotedor.invalid"),
+        Setting(
+            "SOUVERAIN_MAIL_FROM", "L'expéditeur du courrier", f"cloud@{settings.NAMES.domain}"
+        ),
         Setting(
             "SOUVERAIN_OIDC_DISCOVERY_URL", "Adresse de découverte du service de connexion", ""
         ),

@@ -22,7 +22,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Un objet JSON sur 
 
 @click.group()
 def cli() -> None:
-    """Les adhésions des communes au Cloud Côte-d'Or."""
+    """Les adhésions des communes au Cloud."""
 
 
 def _emit(result: dict[str, Any], text: str, as_json: bool) -> None:

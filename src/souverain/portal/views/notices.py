@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET
 
 from souverain.core import rooms
 from souverain.core.access import requires
+from souverain.core.models import Organisation
 from souverain.portal.services import DATA_CLASS_NAMES
 
 SCHEMA_URL = "/api/openapi.json"
@@ -87,7 +88,9 @@ def _example(method: str, path: str, public: bool, body: bool) -> str:
         parts.append('-H "Authorization: Bearer $JETON"')
     if body:
         parts.append("-H 'Content-Type: application/json' -d @demande.json")
-    return " ".join([*parts, settings.PUBLIC_URL + path.replace("{code}", "21231")])
+    communes = Organisation.objects.filter(kind=Organisation.Kind.COMMUNE)
+    code = communes.order_by("code").values_list("code", flat=True).first() or "21231"
+    return " ".join([*parts, settings.PUBLIC_URL + path.replace("{code}", code)])
 
 
 @require_GET
