@@ -203,4 +203,4 @@ def test_a_departement_that_is_none_stops_the_first_command(tmp_path: Path) -> N
     )
     code, _, err = wrong.souverain("init")
     assert code == 1
-    assert "Traceback" not in err and "le département 20" in err
+    assert "Traceback" not in err and "SOUVERAIN_DEPARTEMENT=20" in err
