@@ -83,7 +83,7 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     },
     "core.event": lambda marker: {"name": "vault.deposit_received"},
     "core.job": lambda marker: {"state": Job.State.DONE, "resources": asdict(Resources())},
-    "portal.agreement": lambda marker: {"text": agreement.text([]).canonical},
+    "portal.agreement": lambda marker: {"text": agreement.text([], "Cloud Côte-d'Or").canonical},
     "portal.membership": lambda marker: {"tools": ["vault"]},
     "portal.departure": lambda marker: {"proof": _PROOF | {"note": marker}},
     "vault.depositset": lambda marker: {"code": "general"},

@@ -32,7 +32,7 @@ def _job(scene: Scene) -> list[str]:
 
 
 def _rule(scene: Scene) -> list[str]:
-    found = egress.allow(access.SYSTEM, "mail.exemple.fr", 25, "email", [DataClass.INTERNAL])
+    found = egress.allow(access.SYSTEM, "mail.exemple.fr", 25, "smtp", [DataClass.INTERNAL])
     return [str(found.pk)]
 
 
@@ -61,7 +61,7 @@ def _proof(scene: Scene) -> list[str]:
 EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "egress allow": lambda scene: [
         *("mail.exemple.fr", "25"),
-        *("--purpose", "email", "--data-class", "internal"),
+        *("--purpose", "smtp", "--data-class", "internal"),
     ],
     "egress remove": _rule,
     "job cancel": _job,

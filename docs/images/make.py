@@ -40,6 +40,7 @@ def take(page: Page, path: str, name: str, width: int, height: int) -> None:
 
 def become_operator(page: Page, link: str) -> None:
     page.goto(link)
+    page.get_by_label("Votre prénom et votre nom").fill("Jeanne Martin")
     page.get_by_role("button", name="Accepter").click()
     for name in ("password1", "password2"):
         page.locator(f"input[name={name}]").fill("vignes-et-climats-2026")

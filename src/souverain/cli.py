@@ -12,6 +12,9 @@ from typing import Any
 
 import click
 
+from souverain import faults, french
+
+french.speak()
 _KERNEL = {
     "init": "initialise",
     "serve": "serve",
@@ -33,11 +36,12 @@ class Commands(click.Group):
         given = list(sys.argv[1:] if args is None else args)
         try:
             status = super().main(given, *rest, **{**extra, "standalone_mode": False})
-        except click.Abort:
-            sys.exit(1)
-        except click.ClickException as error:
-            _tell(error, as_json="--json" in given)
-            sys.exit(error.exit_code)
+        except (Exception, SystemExit) as error:
+            fault = faults.as_click(error)
+            if fault is None:
+                raise
+            _tell(fault, as_json="--json" in given)
+            sys.exit(fault.exit_code)
         sys.exit(status if isinstance(status, int) else 0)
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -46,16 +50,29 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(context):
             return None
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "souverain.config.settings")
-        import django
-
-        django.setup()
+        _set_up(waits_for_the_database=name == "worker")
         command: click.Command
         if name in _KERNEL:
             command = getattr(importlib.import_module("souverain.console"), _KERNEL[name])
         else:
             command = importlib.import_module(f"souverain.{_ROOMS[name]}.cli").cli
-        return command
+        return french.of_command(command)
+
+
+def _set_up(*, waits_for_the_database: bool) -> None:
+    """Start Django. A command that somebody waits for opens its one connection by itself, and so
+    says at once that the database is down, where the pool would try again for a while."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "souverain.config.settings")
+    import django
+    from django.apps import apps
+
+    if apps.ready:
+        return
+    django.setup()
+    if not waits_for_the_database:
+        from django.db import connection
+
+        connection.settings_dict["OPTIONS"].pop("pool", None)
 
 
 def _tell(error: click.ClickException, *, as_json: bool) -> None:
@@ -74,6 +91,6 @@ def _tell(error: click.ClickException, *, as_json: bool) -> None:
         click.echo(f"Erreur : {problem['detail']}", err=True)
 
 
-@click.command(cls=Commands)
+@click.command(cls=Commands, subcommand_metavar="COMMANDE [ARGUMENTS]...")
 def main() -> None:
     """Le cloud souverain du département."""

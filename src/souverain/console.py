@@ -13,19 +13,27 @@ import click
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
+from django.db import transaction
 
+from souverain import faults
 from souverain.core import clock, egress, jobs, journal
 from souverain.core.access import of_console
-from souverain.core.models import EgressRule, Job, Organisation, RoleAssignment
+from souverain.core.models import EgressRule, Job, Organisation, User, canonical_email
 from souverain.core.roles import Role
 from souverain.core.rooms import DataClass
-from souverain.core.services import invitation_link, invite
+from souverain.core.services import (
+    invitation_link,
+    invite,
+    open_invitations,
+    revoke_invitation,
+    some_operator_can_sign_in,
+)
 from souverain.core.verification import read_head
 from souverain.territory.engine.decoupage import DecoupageError
-from souverain.territory.services import load_departement
+from souverain.territory.services import load_departement, require_same_departement
 
 Command = Callable[..., Any]
-FIRST_OPERATOR = "operateur@cotedor.invalid"
+FIRST_OPERATOR = f"operateur@{settings.NAMES.domain}"
 
 
 def json_option(command: Command) -> Command:
@@ -40,14 +48,20 @@ def emit(result: dict[str, Any], text: str, as_json: bool) -> None:
 
 
 def _invitation_link(email: str, role: Role, organisation: Organisation) -> str:
+    """A new one-time link. The former one to the same role, if nobody used it, is dead."""
+    actor = of_console()
     try:
-        _, token = invite(
-            of_console(),
-            email=email,
-            role=role,
-            organisation=organisation,
-            life=timedelta(days=1),
-        )
+        with transaction.atomic():
+            waiting = open_invitations(organisation).filter(email=canonical_email(email))
+            for former in waiting.filter(role=role, group=None):
+                revoke_invitation(actor, former)
+            _, token = invite(
+                actor,
+                email=email,
+                role=role,
+                organisation=organisation,
+                life=timedelta(days=1),
+            )
     except ValidationError as error:
         raise click.ClickException(" ".join(error.messages)) from error
     return invitation_link(token)
@@ -65,10 +79,10 @@ def initialise(as_json: bool) -> None:
     except DecoupageError as error:
         raise click.ClickException(str(error)) from error
     link = None
-    if not RoleAssignment.objects.filter(role=Role.OPERATOR).exists():
+    if not some_operator_can_sign_in():
         departement = Organisation.objects.get(code=loaded.number)
         link = _invitation_link(FIRST_OPERATOR, Role.OPERATOR, departement)
-    text = f"{loaded.communes} communes, {loaded.population} habitants."
+    text = f"{settings.NAMES.cloud} : {loaded.communes} communes, {loaded.population} habitants."
     if link:
         text += f"\nLien de première connexion (une seule fois, 24 heures) :\n  {link}"
     emit(
@@ -92,6 +106,7 @@ def serve(port: int | None, tls_cert: Path | None, tls_key: Path | None, workers
     """Sert le portail et fait tourner les travaux."""
     from souverain.core import serve as supervisor
 
+    _require_prepared()
     supervisor.serve(port or settings.PORT, tls_cert, tls_key, workers)
 
 
@@ -100,7 +115,18 @@ def worker() -> None:
     """Fait tourner les travaux, les évènements et les envois (lancé par serve)."""
     from souverain.core import worker as loop
 
+    _require_prepared()
     loop.main()
+
+
+def _require_prepared() -> None:
+    """What runs on and on would fail on and on."""
+    if not faults.is_prepared():
+        raise click.ClickException(faults.NOT_PREPARED)
+    try:
+        require_same_departement(settings.DEPARTEMENT)
+    except DecoupageError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @click.group()
@@ -110,15 +136,30 @@ def user() -> None:
 
 @user.command("create")
 @click.option("--email", required=True)
-@click.option("--organisation", "code", required=True, help="Code INSEE, SIREN, ou 21.")
+@click.option(
+    "--organisation", "code", required=True, help="Code INSEE, SIREN, ou numéro du département."
+)
 @click.option("--role", type=click.Choice(Role.values), required=True)
 @json_option
 def user_create(email: str, code: str, role: str, as_json: bool) -> None:
     """Invite une personne et donne son lien de première connexion."""
-    link = _invitation_link(email, Role(role), _organisation(code))
+    place = _organisation(code)
+    account = User.objects.filter(email=canonical_email(email)).first()
+    if account is not None and not account.is_active:
+        raise click.ClickException(
+            f"Le compte {account.email} est désactivé : un opérateur le réactive d'abord, page "
+            "« Personnes »."
+        )
+    held = account is not None and account.role_assignments.filter(
+        role=role, organisation=place, group=None
+    )
+    link = _invitation_link(email, Role(role), place)
+    text = f"Lien à transmettre à {email} (une seule fois, 24 heures) :\n  {link}"
+    if held:
+        text = f"{email} a déjà ce rôle pour {place} : ses droits ne changent pas.\n{text}"
     emit(
         {"email": email, "organisation": code, "role": role, "sign_in_link": link},
-        f"Lien à transmettre à {email} (une seule fois, 24 heures) :\n  {link}",
+        text,
         as_json,
     )
 
@@ -209,6 +250,7 @@ def _read_head(path: Path) -> journal.Head:
 def journal_export(file: Any, as_json: bool) -> None:
     """Écrit toutes les entrées scellées, une par ligne (JSON)."""
     count = 0
+    file.write(b"")  # opens it, also when the journal is empty
     for body in journal.bodies():
         file.write(body + b"\n")
         count += 1
@@ -266,8 +308,12 @@ def job_show(identity: str, as_json: bool) -> None:
 def job_cancel(identity: str, as_json: bool) -> None:
     """Demande l'arrêt d'un travail."""
     found = _job(identity)
+    was_over = found.finished_at is not None
     jobs.cancel(of_console(), found)
     found.refresh_from_db()
+    if was_over or found.cancel_requested_at is None:
+        state = Job.State(found.state).label.lower()
+        raise click.ClickException(f"Le travail {found.pk} est déjà fini : {state}.")
     emit(_job_described(found), f"Travail {found.pk} : arrêt demandé.", as_json)
 
 
@@ -275,7 +321,10 @@ def job_cancel(identity: str, as_json: bool) -> None:
 @click.argument("identity")
 def job_run(identity: str) -> None:
     """Exécute un travail dans ce processus (lancé par worker)."""
-    jobs.run(identity)
+    try:
+        jobs.run(identity)
+    except LookupError as error:
+        raise click.ClickException(f"Refusé : {error}.") from error
 
 
 @click.group("egress")
@@ -286,17 +335,35 @@ def egress_commands() -> None:
 @egress_commands.command("list")
 @json_option
 def egress_list(as_json: bool) -> None:
-    """Les destinations permises."""
+    """Les destinations permises, et celles que les réglages demandent encore."""
     items = list(EgressRule.objects.values("id", "host", "port", "purpose", "data_classes"))
     lines = [f"{item['id']}  {item['host']}:{item['port']}  {item['purpose']}" for item in items]
-    text = "\n".join(lines) or "Aucune : rien ne sort de cette machine."
-    emit({"count": len(items), "items": items}, text, as_json)
+    lines = lines or ["Aucune : rien ne sort de cette machine."]
+    missing = [
+        {
+            "purpose": need.outlet.purpose,
+            "host": need.host,
+            "port": need.port,
+            "data_classes": need.data_classes,
+            "command": need.command,
+        }
+        for need in egress.missing()
+    ]
+    for need in missing:
+        lines += [f"Pas encore permise : {need['host']}:{need['port']}. Tapez :"]
+        lines += [f"  {need['command']}"]
+    emit({"count": len(items), "items": items, "missing": missing}, "\n".join(lines), as_json)
 
 
 @egress_commands.command("allow")
 @click.argument("host")
 @click.argument("port", type=click.IntRange(1, 65535))
-@click.option("--purpose", required=True, help="Par exemple email.")
+@click.option(
+    "--purpose",
+    required=True,
+    type=click.Choice(egress.purposes()),
+    help="smtp : le courrier ; oidc : la connexion ; objects : S3.",
+)
 @click.option(
     "--data-class",
     "data_classes",
@@ -310,8 +377,11 @@ def egress_allow(
 ) -> None:
     """Permet une destination, pour un usage et des classes de données."""
     classes = [DataClass(known) for known in data_classes]
-    rule = egress.allow(of_console(), host, port, purpose, classes)
-    emit({"id": rule.pk}, f"Destination {rule.pk} permise : {host}:{port}.", as_json)
+    try:
+        rule = egress.allow(of_console(), host, port, purpose, classes)
+    except ValidationError as error:
+        raise click.ClickException(" ".join(error.messages)) from error
+    emit({"id": rule.pk}, f"Destination {rule.pk} permise : {rule.host}:{port}.", as_json)
 
 
 @egress_commands.command("remove")

@@ -17,16 +17,24 @@ from urllib.parse import urlsplit
 import dj_database_url
 from csp.constants import NONE, SELF
 
-from souverain import __version__
+from souverain import __version__, faults
 from souverain.config.installed import installed
+from souverain.core import departement
 from souverain.core.openid import config as openid
 from souverain.core.staticfiles import IMMUTABLE_URL
 
 SOURCE = Path(__file__).parents[1]
 PROJECT = Path(__file__).parents[3]
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise SystemExit(f"PORT={text} : un nombre de 1 à 65535 est attendu.")
+
+
 HOME = Path(os.environ.get("SOUVERAIN_HOME") or PROJECT / "var").absolute()
-HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
-PORT = int(os.environ.get("PORT", "8000"))
+PORT = _port(os.environ.get("PORT") or "8000")
 PUBLIC_URL = os.environ.get("SOUVERAIN_PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
 VERSION = __version__
 
@@ -41,6 +49,7 @@ if not SECURE and _public.hostname not in _LOOPBACK:
 
 def _secret_key() -> str:
     """Made once, readable by this account only."""
+    HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = HOME / "secret-key"
     if not path.exists():
         # Under its name in one step: a start that was cut leaves no empty key behind.
@@ -55,13 +64,20 @@ def _secret_key() -> str:
     return path.read_text()
 
 
-SECRET_KEY = _secret_key()
+try:
+    SECRET_KEY = _secret_key()
+except OSError as error:
+    raise SystemExit(
+        f"SOUVERAIN_HOME={HOME} : ce compte doit pouvoir lire et modifier ce dossier. "
+        f"{faults.of_file(error) or error}"
+    ) from error
 DEBUG = False
 ALLOWED_HOSTS = [_public.hostname or "localhost", *_LOOPBACK]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 ROOMS = installed(["core", "territory", "vault", "portal"])
 DECOUPAGE = PROJECT / "web/node_modules/@etalab/decoupage-administratif/data"
-DEPARTEMENT = os.environ.get("SOUVERAIN_DEPARTEMENT", "21")
+NAMES = departement.named(os.environ.get("SOUVERAIN_DEPARTEMENT") or "21")
+DEPARTEMENT = NAMES.number
 DEPARTEMENT_SIREN = os.environ.get("SOUVERAIN_DEPARTEMENT_SIREN", "")
 
 INSTALLED_APPS = [
@@ -83,6 +99,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "souverain.core.api.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -116,12 +133,14 @@ TEMPLATES = [
 ]
 
 # Records -----------------------------------------------------------------------------------------
-DATABASES = {
-    "default": dj_database_url.parse(
-        os.environ.get("DATABASE_URL") or f"sqlite:///{HOME / 'souverain.sqlite3'}",
-        conn_max_age=None,
-    )
-}
+DATABASE_URL = os.environ.get("DATABASE_URL") or f"sqlite:///{HOME / 'souverain.sqlite3'}"
+try:
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=None)}
+except ValueError:
+    # Without the address: it may hold a password.
+    raise SystemExit(
+        "DATABASE_URL : une adresse postgresql://… ou sqlite:///… est attendue."
+    ) from None
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # synchronous=FULL: what was acknowledged survives a power cut, as on PostgreSQL.
     DATABASES["default"]["OPTIONS"] = {
@@ -182,7 +201,7 @@ ACCOUNT_RATE_LIMITS = {
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE
-MFA_TOTP_ISSUER = "Cloud Côte-d'Or"
+MFA_TOTP_ISSUER = NAMES.cloud
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -235,7 +254,7 @@ USE_I18N = True
 
 # Mail leaves through `core.notifications`, which asks `core.egress` ------------------------------
 SMTP_URL = os.environ.get("SOUVERAIN_SMTP_URL", "")
-DEFAULT_FROM_EMAIL = os.environ.get("SOUVERAIN_MAIL_FROM", "cloud@cotedor.invalid")
+DEFAULT_FROM_EMAIL = os.environ.get("SOUVERAIN_MAIL_FROM") or f"cloud@{NAMES.domain}"
 EMAIL_BACKEND = "souverain.core.notifications.OutboxBackend"
 
 # Objects: a folder, or any S3 --------------------------------------------------------------------

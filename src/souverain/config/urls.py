@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver, include, path
@@ -16,7 +17,7 @@ from souverain.core.access import requires
 from souverain.core.api import authenticated, problem_handlers
 
 api = NinjaAPI(
-    title="Cloud Côte-d'Or",
+    title=settings.NAMES.cloud,
     version=__version__,
     auth=authenticated,
     docs_url=None,
@@ -65,5 +66,6 @@ for _room in rooms.load().values():
         urlpatterns.append(path("" if _room.home else f"{_room.name}/", include(_room.urls)))
     if _room.api:
         _module, _, _name = _room.api.partition(":")
-        api.add_router(f"/{_room.name}", getattr(import_module(_module), _name))
+        _prefix = "" if _room.name == "core" else f"/{_room.name}"
+        api.add_router(_prefix, getattr(import_module(_module), _name))
 urlpatterns.append(path("api/", api.urls))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -66,7 +67,10 @@ def of_device(device: Device) -> Actor:
 
 def of_console() -> Actor:
     """The Unix user at the command line."""
-    return Actor("console", getpass.getuser())
+    try:
+        return Actor("console", getpass.getuser())
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        return Actor("console", str(os.getuid()))
 
 
 def of_token(secret: str) -> Actor | None:

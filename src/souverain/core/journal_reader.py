@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from django.db.models import QuerySet
 
 from souverain.core import clock, journal
+from souverain.core.access import Actor, of_departement, organisations_in_reach, permits
 from souverain.core.models import JournalEntry
 
 
@@ -67,11 +68,25 @@ def _matching(filters: Filters) -> QuerySet[JournalEntry]:
     return entries
 
 
+def in_reach(actor: Actor) -> list[str] | None:
+    """The organisations whose entries the actor may read, by code; None for all."""
+    if permits(actor, "core.journal", **of_departement()):
+        return None
+    return list(organisations_in_reach(actor, "core.journal").values_list("code", flat=True))
+
+
 def page(
-    filters: Filters, size: int, *, before: int | None = None, after: int | None = None
+    filters: Filters,
+    size: int,
+    *,
+    before: int | None = None,
+    after: int | None = None,
+    sealed: bool = False,
 ) -> Page:
-    """The newest entries, or those just before or just after a number."""
-    entries = _matching(filters).defer("body", "hash")
+    """The newest entries, or those just before or just after a number; `sealed`: with their bodies
+    and hashes."""
+    entries = _matching(filters)
+    entries = entries if sealed else entries.defer("body", "hash")
     if after is not None:
         found = list(entries.filter(seq__gt=after).order_by("seq")[: size + 1])
         more, found = len(found) > size, found[:size][::-1]

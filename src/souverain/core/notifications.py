@@ -24,8 +24,9 @@ from django.db import transaction
 
 from souverain.core import clock, egress
 from souverain.core.models import Message, Notification, User
-from souverain.core.rooms import DataClass
+from souverain.core.rooms import DataClass, Destination
 
+PURPOSE = "smtp"
 logger = logging.getLogger(__name__)
 GIVE_UP_AFTER = timedelta(hours=24)
 FIRST_DELAY = timedelta(seconds=30)
@@ -90,7 +91,7 @@ class Email:
     def send(self, message: Message) -> None:
         server = SmtpServer.parse(settings.SMTP_URL)
         with (
-            egress.permitted(server.host, server.port, "smtp", DataClass.PERSONAL),
+            egress.permitted(server.host, server.port, PURPOSE, DataClass.PERSONAL),
             self._connect(server) as smtp,
         ):
             try:
@@ -152,6 +153,17 @@ def register_channel(name: str, channel: Channel) -> None:
 def _queue(channel: str, recipient: str, subject: str, body: str) -> Message:
     line = " ".join(subject.split())[:160]
     return Message.objects.create(channel=channel, recipient=recipient, subject=line, body=body)
+
+
+def mail_goes_to() -> Destination | None:
+    """The server of SOUVERAIN_SMTP_URL, if it names one."""
+    if not settings.SMTP_URL:
+        return None
+    try:
+        server = SmtpServer.parse(settings.SMTP_URL)
+    except ImproperlyConfigured:
+        return None
+    return Destination(server.host, server.port, frozenset({DataClass.PERSONAL}))
 
 
 def can_write() -> bool:

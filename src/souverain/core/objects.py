@@ -16,7 +16,12 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from souverain.core import rooms
+from souverain.core.rooms import Destination
+
+PURPOSE = "objects"
 
 CHUNK = 1 << 20
 TEMPORARY = ".tmp"
@@ -284,6 +289,18 @@ class FolderStore(Store):
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise PermissionError("Le dossier des objets refuse les écritures.")
+
+
+def goes_to() -> Destination | None:
+    """The S3 server of SOUVERAIN_OBJECTS_URL, if it names one."""
+    from django.conf import settings
+
+    parts = urlsplit(settings.OBJECTS_URL)
+    endpoint = urlsplit(parse_qs(parts.query).get("endpoint", [""])[0])
+    if parts.scheme != "s3" or not endpoint.hostname:
+        return None
+    port = endpoint.port or (443 if endpoint.scheme == "https" else 80)
+    return Destination(endpoint.hostname, port, rooms.held_classes())
 
 
 def open_store(address: str) -> Store:

@@ -112,7 +112,7 @@ class Forgotten:
 
 
 membership: Query[[str], Membership] = Query(
-    "membership", "L'adhésion d'une commune à Cloud Côte-d'Or, par son code INSEE"
+    "membership", "L'adhésion d'une commune au Cloud, par son code INSEE"
 )
 commune_card: Query[[str], Card] = Query(
     "commune_card", "Ce qu'un système fait pour une commune, par son code INSEE"

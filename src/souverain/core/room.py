@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import connection
 
-from souverain.core import verification, worker
+from souverain.core import notifications, objects, verification, worker
+from souverain.core.openid import transport
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
     Health,
     HealthCheck,
     Holding,
+    Outlet,
     Permission,
     Reach,
     Room,
@@ -90,7 +93,9 @@ ROOM = Room(
         Setting("SOUVERAIN_PUBLIC_URL", "L'adresse que les gens tapent", "http://localhost:8000"),
         Setting("SOUVERAIN_BEHIND_PROXY", "1 derrière un serveur mandataire", ""),
         Setting("SOUVERAIN_SMTP_URL", "Le serveur de courrier ; vide : rien ne part", ""),
-        Setting("SOUVERAIN_MAIL_FROM", "L'expéditeur du courrier", "cloud@cotedor.invalid"),
+        Setting(
+            "SOUVERAIN_MAIL_FROM", "L'expéditeur du courrier", f"cloud@{settings.NAMES.domain}"
+        ),
         Setting(
             "SOUVERAIN_OIDC_DISCOVERY_URL", "Adresse de découverte du service de connexion", ""
         ),
@@ -108,6 +113,11 @@ ROOM = Room(
         ),
         Setting("SOUVERAIN_S3_ACCESS_KEY", "Identifiant de la clé S3", ""),
         Setting("SOUVERAIN_S3_SECRET_KEY", "Secret de la clé S3", ""),
+    ),
+    outlets=(
+        Outlet(notifications.PURPOSE, "Le courrier", notifications.mail_goes_to),
+        Outlet(transport.PURPOSE, "La connexion par un autre service", transport.goes_to),
+        Outlet(objects.PURPOSE, "Les objets sur S3", objects.goes_to),
     ),
     verbs={
         "access.refused": "Accès refusé",
@@ -136,9 +146,11 @@ ROOM = Room(
         "token.created": "Jeton d'accès créé",
         "token.revoked": "Jeton d'accès révoqué",
         "user.deactivated": "Compte désactivé",
+        "user.named": "Nom donné",
         "user.reactivated": "Compte réactivé",
         "user.second_factor_reset": "Second facteur remis à zéro",
     },
+    api="souverain.core.journal_api:router",
     health=(
         HealthCheck("database", "Base de données", _database_answers),
         HealthCheck("worker", "Travaux et envois", worker.health),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from souverain.core.roles import Role
 
@@ -58,6 +58,24 @@ class NavigationItem:
     url: str
     icon: str
     permission: str
+
+
+class Destination(NamedTuple):
+    """Where the settings say that something goes, and what it carries."""
+
+    host: str
+    port: int
+    data_classes: frozenset[DataClass]
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """A reason to reach another machine, which egress rules name. `goes_to` reads the settings:
+    None when they send nothing there."""
+
+    purpose: str
+    title: str
+    goes_to: Callable[[], Destination | None]
 
 
 @dataclass(frozen=True)
@@ -134,6 +152,7 @@ class Room:
     permissions: Sequence[Permission] = ()
     navigation: Sequence[NavigationItem] = ()
     settings: Sequence[Setting] = ()
+    outlets: Sequence[Outlet] = ()
     health: Sequence[HealthCheck] = ()
     events: Sequence[EventKind] = ()
     subscriptions: Sequence[Subscription] = ()
@@ -146,7 +165,7 @@ class Room:
     urls: str = ""
     """Dotted module of the pages' routes, mounted on `/<name>/`."""
     api: str = ""
-    """Dotted `module:router` of the JSON API, mounted on `/api/<name>/`."""
+    """Dotted `module:router` of the JSON API, mounted on `/api/<name>/`; the kernel's, on `/api/`."""
     home: bool = False
     """The one room whose pages are mounted on `/`."""
 
@@ -185,6 +204,11 @@ def menu() -> list[NavigationItem]:
 def verbs() -> dict[str, str]:
     """The French words of every journal verb, by verb."""
     return {verb: words for room in load().values() for verb, words in room.verbs.items()}
+
+
+def held_classes() -> frozenset[DataClass]:
+    """The data classes of everything that the rooms hold."""
+    return frozenset[DataClass]().union(*(holding.data_classes for holding in every("holdings")))
 
 
 def every(attribute: str) -> Iterator[Any]:

@@ -35,6 +35,7 @@ from obstore.store import S3Store as Client
 from souverain.core import egress
 from souverain.core.objects import (
     CHUNK,
+    PURPOSE,
     TEMPORARY,
     AlreadyThere,
     Incoming,
@@ -127,9 +128,7 @@ class S3Store(Store):
         if not all(keys):
             # Without keys the library would ask a cloud provider's own address for some.
             raise ValueError(f"Objets sur S3 : {ACCESS_KEY} et {SECRET_KEY} doivent être donnés.")
-        held = frozenset[DataClass]().union(
-            *(holding.data_classes for holding in rooms.every("holdings"))
-        )
+        held = rooms.held_classes()
         region = query.get("region", "us-east-1")
         return cls(parts.netloc, prefix, endpoint, region, keys, settings.HOME / "spool", held)
 
@@ -139,7 +138,7 @@ class S3Store(Store):
         sockets, which Python's audit hook does not see."""
         if time.monotonic() - self._asked_at >= _ASK_AGAIN_S:
             for data_class in sorted(self._data_classes):
-                egress.permit(self._host, self._port, "objects", data_class)
+                egress.permit(self._host, self._port, PURPOSE, data_class)
             self._asked_at = time.monotonic()
         try:
             yield

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
@@ -323,6 +324,34 @@ def _other_operators(user: User) -> bool:
         .exclude(user=user)
         .exists()
     )
+
+
+def some_operator_can_sign_in() -> bool:
+    """Whether somebody operates the cloud, with a password, a key or a provider to come back by."""
+    held = RoleAssignment.objects.filter(
+        role=Role.OPERATOR,
+        user__is_active=True,
+        organisation__kind=Organisation.Kind.DEPARTEMENT,
+        group=None,
+    )
+    return any(
+        assignment.user.has_usable_password()
+        or Authenticator.objects.filter(user=assignment.user).exists()
+        or SocialAccount.objects.filter(user=assignment.user).exists()
+        for assignment in held.select_related("user")
+    )
+
+
+@transaction.atomic
+def give_name(user: User, full_name: str) -> None:
+    """Call oneself by a name; an empty one leaves the name that was there."""
+    spelt = " ".join(full_name.split())[:160]
+    if spelt and spelt != user.full_name:
+        user.full_name = spelt
+        user.save(update_fields=["full_name"])
+        journal.append(
+            Actor("user", str(user.pk), user=user), "user.named", object=f"user:{user.pk}"
+        )
 
 
 @transaction.atomic

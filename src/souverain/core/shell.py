@@ -37,6 +37,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
             if permits(actor, item.permission)
         ],
         "unread_notifications": unread_count(actor.user) if actor.user else 0,
+        "departement": settings.NAMES,
         "version": settings.VERSION,
         # Called by the few pages that show it.
         "lacks_second_factor": lambda: bool(actor.user and lacks_second_factor(actor.user)),

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from souverain.core import clock
 from souverain.core.access import of_console
 from souverain.core.models import Organisation
 from souverain.portal import leaving, services
+from souverain.portal.api import MembershipItem
 from souverain.portal.engine.lifecycle import State
 from souverain.portal.engine.members_file import BYTES_MAX, UnreadableFile
 from souverain.portal.models import Membership
@@ -22,7 +22,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Un objet JSON sur 
 
 @click.group()
 def cli() -> None:
-    """Les adhésions des communes au Cloud Côte-d'Or."""
+    """Les adhésions des communes au Cloud."""
 
 
 def _emit(result: dict[str, Any], text: str, as_json: bool) -> None:
@@ -30,17 +30,7 @@ def _emit(result: dict[str, Any], text: str, as_json: bool) -> None:
 
 
 def _described(membership: Membership) -> dict[str, Any]:
-    return {
-        "code": membership.organisation.code,
-        "name": membership.organisation.name,
-        "state": membership.state,
-        "tools": membership.tools,
-        "asked_at": clock.rfc3339(membership.asked_at),
-        "signed_on": membership.signed_on and membership.signed_on.isoformat(),
-        "joined_on": membership.joined_on and membership.joined_on.isoformat(),
-        "ended_at": membership.ended_at and clock.rfc3339(membership.ended_at),
-        "agreement_sha256": membership.agreement_id,
-    }
+    return MembershipItem.of(membership).model_dump()
 
 
 @cli.command("list")
@@ -62,8 +52,10 @@ def list_memberships(state: str | None, as_json: bool) -> None:
 @_json
 def show(code: str, as_json: bool) -> None:
     """L'adhésion d'une commune, par son code INSEE. Les contacts ne se lisent que sur la page."""
-    organisation = Organisation.objects.filter(code=code).first()
-    found = services.current(organisation) if organisation else None
+    organisation = Organisation.objects.filter(code=code, kind=Organisation.Kind.COMMUNE).first()
+    if organisation is None:
+        raise click.ClickException(f"La commune {code} n'existe pas.")
+    found = services.current(organisation)
     if found is None:
         raise click.ClickException(f"La commune {code} n'a jamais demandé à rejoindre le Cloud.")
     departure = found.departure
@@ -113,14 +105,15 @@ def import_file(file: Path, dry_run: bool, as_json: bool) -> None:
 
 
 @cli.command("verify")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_json
-def verify_proof(file: Any, as_json: bool) -> None:
+def verify_proof(file: Path, as_json: bool) -> None:
     """Compare une preuve d'effacement (JSON) à l'entrée du journal qui la scelle."""
     try:
-        proof = json.loads(file.read(BYTES_MAX))
+        with file.open("rb") as opened:
+            proof = json.loads(opened.read(BYTES_MAX))
     except ValueError as error:
-        raise click.ClickException(f"{file.name} : ce n'est pas du JSON.") from error
+        raise click.ClickException(f"{file} : ce n'est pas du JSON.") from error
     fault = leaving.fault_in_proof(proof if isinstance(proof, dict) else {})
     if fault:
         raise click.ClickException(f"Preuve refusée : {fault}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -74,6 +74,9 @@ class JournalForm(forms.Form):
         return last
 
 
+_NOTHING = "n'ouvre encore rien"
+
+
 class TokenForm(forms.Form):
     LIVES = ((30, "30 jours"), (90, "3 mois"), (365, "1 an"))
 
@@ -85,10 +88,19 @@ class TokenForm(forms.Form):
     )
     days = forms.TypedChoiceField(label="Il dure", choices=LIVES, coerce=int, initial=90)
 
-    def __init__(self, held: Sequence[Permission], *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        held: Sequence[Permission],
+        opened: Mapping[str, Sequence[str]],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """`opened`: the operations of the API that ask for each right; those that open one first."""
         super().__init__(*args, **kwargs)
+        useful_first = sorted(held, key=lambda permission: permission.code not in opened)
         self.fields["scopes"].choices = [  # type: ignore[attr-defined]
-            (permission.code, permission.title) for permission in held
+            (item.code, f"{item.title} ({', '.join(opened.get(item.code, [_NOTHING]))})")
+            for item in useful_first
         ]
 
     @property

@@ -51,7 +51,7 @@ NAMELESS = "Appareil effacé"
 EXPORT_FORMAT, PROOF_FORMAT = "souverain-export-1", "souverain-erasure-proof-1"
 _README = """Export de {commune} ({code}), préparé le {day}.
 
-Ce dossier contient tout ce que le Cloud Côte-d'Or détient sur la commune.
+Ce dossier contient tout ce que le Cloud du département détient sur la commune.
 - manifest.json : la liste des fichiers, leur taille et leur empreinte SHA-256.
 - */*.jsonl : les enregistrements, un objet JSON par ligne.
 - vault/<dépôt>/repository : le dépôt du coffre-fort, tel que le programme libre restic le lit
@@ -179,7 +179,11 @@ def _forget_people(people: Iterable[User]) -> int:
             related = relation.related_model
             if relation.on_delete is models.CASCADE and isinstance(related, type):
                 related._default_manager.filter(**{relation.field.name: user}).delete()
-        user.email, user.full_name, user.is_active = f"efface-{user.pk}@cotedor.invalid", "", False
+        user.email, user.full_name, user.is_active = (
+            f"efface-{user.pk}@{settings.NAMES.domain}",
+            "",
+            False,
+        )
         user.set_unusable_password()
         user.save()
         forgotten += 1

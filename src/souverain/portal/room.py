@@ -45,7 +45,7 @@ ROOM = Room(
         ),
         Permission(
             "portal.join",
-            "Demander à rejoindre le Cloud Côte-d'Or",
+            "Demander à rejoindre le Cloud",
             {Role.OPERATOR: Reach.EVERYWHERE, Role.COMMUNE_ADMIN: Reach.ORGANISATION},
         ),
         Permission(
@@ -74,7 +74,7 @@ ROOM = Room(
         NavigationItem("Supervision", "portal:supervision", "activity", "core.supervise"),
     ),
     events=(
-        EventKind("membership.joined", "Une commune a rejoint le Cloud Côte-d'Or"),
+        EventKind("membership.joined", "Une commune a rejoint le Cloud"),
         EventKind("membership.left", "Une commune est partie et ses données sont effacées"),
     ),
     answers=(
@@ -113,5 +113,6 @@ ROOM = Room(
         ),
     ),
     urls="souverain.portal.urls",
+    api="souverain.portal.api:router",
     home=True,
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
@@ -83,7 +84,8 @@ def todays_agreement() -> wording.Text:
             for room in rooms.load().values()
             for holding in room.holdings
             if holding.data_classes - {rooms.DataClass.PUBLIC, rooms.DataClass.INTERNAL}
-        ]
+        ],
+        settings.NAMES.cloud,
     )
 
 
@@ -100,7 +102,7 @@ def ask(
     """Ask to join. The agreement to sign is the one of this day. Raises ValidationError when the
     commune is already in, or for an unknown tool or a bad contact."""
     if organisation.kind != Organisation.Kind.COMMUNE:
-        raise ValidationError("Seule une commune peut rejoindre le Cloud Côte-d'Or.")
+        raise ValidationError("Seule une commune peut rejoindre le Cloud.")
     if not tools:
         raise ValidationError("Choisissez au moins un outil.")
     serialise_writers()

@@ -16,6 +16,7 @@ from souverain.core.models import Organisation
 from souverain.core.services import put_organisations
 from souverain.core.transactions import serialise_writers
 from souverain.territory.engine.decoupage import (
+    DecoupageError,
     Departement,
     departement_of,
     normalise_number,
@@ -59,9 +60,20 @@ def load_departement(actor: Actor, number: str, folder: Path) -> Loaded:
     """Create or bring up to date a département, its EPCI and its communes from the folder of
     `@etalab/decoupage-administratif`. Raises `DecoupageError`, in French, naming file and key."""
     number = normalise_number(number)
+    require_same_departement(number)
     read = read_departement(folder, number)
     known = POSITIONS / f"communes-{number}.csv"
     return _write_departement(actor, read, read_positions(known) if known.exists() else {})
+
+
+def require_same_departement(number: str) -> None:
+    """A cloud is one département's: raises `DecoupageError` when another one is loaded."""
+    other = Organisation.objects.filter(kind=Organisation.Kind.DEPARTEMENT).exclude(code=number)
+    if found := other.first():
+        raise DecoupageError(
+            f"ce cloud est celui du département {found.code} ({found.name}) : le {number} demande "
+            "un autre SOUVERAIN_HOME et une autre base de données, et SOUVERAIN_DEPARTEMENT"
+        )
 
 
 @transaction.atomic

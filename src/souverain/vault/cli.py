@@ -8,9 +8,10 @@ import click
 import orjson
 from django.core.exceptions import ValidationError
 
-from souverain.core import access, clock
+from souverain.core import access
 from souverain.core.models import Device, Organisation
 from souverain.vault import services
+from souverain.vault.api import DepositSetItem, DeviceItem
 from souverain.vault.models import DepositSet, State
 
 
@@ -28,16 +29,7 @@ def _print(content: dict[str, Any]) -> None:
 
 
 def _device_json(device: Device) -> dict[str, Any]:
-    return {
-        "id": device.pk,
-        "commune": device.organisation.code,
-        "set": device.scope,
-        "name": device.name,
-        "roles": device.roles,
-        "created_at": clock.rfc3339(device.created_at),
-        "last_seen_at": device.last_seen_at and clock.rfc3339(device.last_seen_at),
-        "revoked_at": device.revoked_at and clock.rfc3339(device.revoked_at),
-    }
+    return DeviceItem.of(device).model_dump()
 
 
 @click.group()
@@ -81,8 +73,9 @@ def revoke(identity: str, as_json: bool) -> None:
     found = Device.objects.select_related("organisation").filter(pk=identity, room="vault").first()
     if found is None:
         _fail(f"L'appareil {identity} n'existe pas.")
-    if found.revoked_at is None:
-        services.revoke_device(access.of_console(), found)
+    if found.revoked_at is not None:
+        _fail(f"L'appareil {identity} est déjà révoqué.")
+    services.revoke_device(access.of_console(), found)
     if as_json:
         _print(_device_json(found))
     else:
@@ -213,17 +206,4 @@ def _sets(commune: str | None) -> list[dict[str, Any]]:
 
 
 def _set_json(found: DepositSet) -> dict[str, Any]:
-    return {
-        "commune": found.organisation.code,
-        "set": found.code,
-        "title": found.title,
-        "kind": found.kind,
-        "retention": found.retention_class,
-        "fresh_within_hours": found.fresh_within_hours,
-        "state": found.state(clock.now()),
-        "snapshots": services.alive(found).filter(type="snapshots").count(),
-        "last_deposit_at": found.last_deposit_at and clock.rfc3339(found.last_deposit_at),
-        "stored_bytes": found.stored_bytes,
-        "live_bytes": found.live_bytes,
-        "quota_bytes": services.quota_bytes(found.organisation),
-    }
+    return DepositSetItem.of(found).model_dump()

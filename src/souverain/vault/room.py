@@ -116,6 +116,7 @@ ROOM = Room(
         "vault.snapshot_buried": "Sauvegarde supprimée par l'appareil (conservée)",
     },
     urls="souverain.vault.urls",
+    api="souverain.vault.api:router",
     answers=(
         (queries.commune_card, _card),
         (queries.awaited, _awaited),

@@ -7,23 +7,35 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from django.conf import settings
 from requests.adapters import HTTPAdapter
 
 from souverain.core import egress
-from souverain.core.rooms import DataClass
+from souverain.core.rooms import DataClass, Destination
 
 PURPOSE = "oidc"
 ANSWER_MAX_BYTES = 1_000_000
 _TIMEOUT_S = 10
 
 
+def goes_to() -> Destination | None:
+    """The host of the discovery document; the document may name more."""
+    config = settings.OPENID
+    if config is None:
+        return None
+    return Destination(*_address(config.discovery_url), frozenset({DataClass.PERSONAL}))
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
 class EgressAdapter(HTTPAdapter):
     """Each request asks the allow-list; the answer is read within bounds before it is given."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
-        parts = urlsplit(request.url or "")
-        host = parts.hostname or ""
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host, port = _address(request.url or "")
         kwargs.update(stream=True, timeout=_TIMEOUT_S)
         try:
             with egress.permitted(host, port, PURPOSE, DataClass.PERSONAL):

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from django.core.exceptions import ValidationError
 
-from souverain.core import egress
+from souverain.cli import main
+from souverain.core import egress, notifications, objects
 from souverain.core.access import SYSTEM
-from souverain.core.models import JournalEntry
+from souverain.core.models import EgressRule, JournalEntry, Message
+from souverain.core.openid import transport
 from souverain.core.rooms import DataClass
+from tests import source
 
 HOOKED = """
 import django, socket, sys
@@ -117,3 +125,95 @@ def test_nothing_is_allowed_until_an_operator_says_so() -> None:
 )
 def test_only_loopback_is_home(host: str, home: bool) -> None:
     assert egress.is_loopback(host) is home
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("host", "port", "purpose", "said"),
+    [
+        ("https://mail.example.fr", 587, "smtp", "ni un nom de machine ni une adresse"),
+        ("mail.example.fr:587", 587, "smtp", "ni un nom de machine ni une adresse"),
+        ("*", 587, "smtp", "ni un nom de machine ni une adresse"),
+        ("", 587, "smtp", "ni un nom de machine ni une adresse"),
+        ("mail.example.fr", 0, "smtp", "de 1 à 65535"),
+        ("mail.example.fr", 65536, "smtp", "de 1 à 65535"),
+        ("mail.example.fr", 587, "email", "smtp, oidc, objects"),
+    ],
+)
+def test_a_rule_that_could_never_serve_is_refused(
+    host: str, port: int, purpose: str, said: str
+) -> None:
+    with pytest.raises(ValidationError, match=said):
+        egress.allow(SYSTEM, host, port, purpose, [DataClass.PERSONAL])
+    assert not EgressRule.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ("Mail.Example.fr.", "mail.example.fr"),
+        ("[2001:DB8::1]", "2001:db8::1"),
+        ("bégaud.example.fr", "xn--bgaud-bsa.example.fr"),
+        ("xn--bgaud-bsa.example.fr", "bégaud.example.fr"),
+        ("192.0.2.1", "192.0.2.1"),
+    ],
+)
+def test_a_host_is_the_same_however_it_is_spelt(typed: str, asked: str) -> None:
+    egress.allow(SYSTEM, typed, 587, "smtp", [DataClass.PERSONAL])
+    egress.permit(asked, 587, "smtp", DataClass.PERSONAL)
+
+
+def asked_for(text: str) -> list[str]:
+    return [words for line in text.splitlines() if (words := line.strip()).startswith("souverain ")]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [
+        ("smtp://compte:secret@Mail.Example.invalid:587?starttls=1", "mail.example.invalid 587"),
+        ("smtps://mail.example.invalid", "mail.example.invalid 465"),
+        ("smtp://[2001:db8::25]", "2001:db8::25 25"),
+    ],
+)
+def test_the_command_that_is_told_lets_the_mail_leave(
+    address: str, where: str, settings: Any
+) -> None:
+    settings.SMTP_URL = address
+    notifications.write_to("a@example.fr", "Bonjour", "Bonjour")
+    notifications.send_pending()
+    assert "EgressRefused" in Message.objects.get().last_error
+
+    [command] = asked_for(CliRunner().invoke(main, ["egress", "list"]).stdout)
+    assert f"allow {where} --purpose smtp" in command and "secret" not in command
+    assert CliRunner().invoke(main, command.split()[1:]).exit_code == 0
+    assert egress.missing() == []
+    told = json.loads(CliRunner().invoke(main, ["egress", "list", "--json"]).stdout)
+    assert (told["count"], told["missing"]) == (1, [])
+    server = notifications.SmtpServer.parse(address)
+    egress.permit(server.host, server.port, "smtp", DataClass.PERSONAL)
+
+
+@pytest.mark.django_db
+def test_what_a_rule_lacks_is_asked_for_with_what_it_has(settings: Any) -> None:
+    settings.SMTP_URL = ""
+    settings.OBJECTS_URL = "s3://depot?endpoint=https://s3.example.fr"
+    egress.allow(SYSTEM, "s3.example.fr", 443, "objects", [DataClass.SECURITY])
+    [need] = egress.missing()
+    assert {"security", "personal"} <= set(need.data_classes)
+    assert CliRunner().invoke(main, need.command.split()[1:]).exit_code == 0
+    assert egress.missing() == []
+    settings.OBJECTS_URL = "s3://depot?endpoint=http://127.0.0.1:8333"
+    assert egress.missing() == [], "this machine needs no rule"
+
+
+def test_every_way_out_in_the_source_is_declared() -> None:
+    asking = re.compile(r"egress\.permit(?:ted)?\(\s*[^,]+,[^,]+,\s*([^,)]+)")
+    named = [purpose for path in source.modules() for purpose in asking.findall(path.read_text())]
+    assert named and set(named) == {"PURPOSE"}
+    assert set(egress.purposes()) == {
+        notifications.PURPOSE,
+        objects.PURPOSE,
+        transport.PURPOSE,
+    }

@@ -80,7 +80,7 @@ def read(canonical: str) -> Text:
     )
 
 
-def text(processings: Sequence[Processing]) -> Text:
+def text(processings: Sequence[Processing], cloud: str) -> Text:
     """Today's clauses, with the processings that the rooms in service declare."""
     categories = sorted({name for found in processings for name in found.data_classes})
     return Text(
@@ -91,7 +91,7 @@ def text(processings: Sequence[Processing]) -> Text:
                 (
                     "La commune, responsable du traitement, confie au Département, sous-traitant, "
                     "le traitement de données personnelles pour son compte, dans les outils du "
-                    "Cloud Côte-d'Or qu'elle a choisis. La présente convention fixe les obligations "
+                    f"{cloud} qu'elle a choisis. La présente convention fixe les obligations "
                     "des deux parties en application de l'article 28 du règlement (UE) 2016/679 "
                     "(RGPD).",
                 ),
@@ -100,7 +100,7 @@ def text(processings: Sequence[Processing]) -> Text:
                 "Durée",
                 (
                     "La convention prend effet à sa signature par les deux parties. Elle dure tant "
-                    "que la commune adhère au Cloud Côte-d'Or et jusqu'à la remise de la preuve "
+                    f"que la commune adhère au {cloud} et jusqu'à la remise de la preuve "
                     "d'effacement de ses données. La commune peut partir quand elle le veut.",
                 ),
             ),

@@ -26,6 +26,7 @@ def membership_block(context: Context, commune: Commune) -> dict[str, Any]:
         "visible": permits(actor, "portal.membership", organisation=organisation),
         "may_ask": permits(actor, "portal.join", organisation=organisation),
         "commune": commune,
+        "departement": context["departement"],
         "membership": found,
         "state": STATES[State(found.state)] if found else ("neutral", "N'a pas rejoint le Cloud"),
     }

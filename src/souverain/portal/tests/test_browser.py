@@ -114,6 +114,7 @@ def test_a_newcomer_becomes_operator_and_invites_a_secretary(
     page.on("console", lambda line: refused.append(line.text) if line.type == "error" else None)
 
     page.goto(cloud.sign_in_link)
+    page.get_by_label("Votre prénom et votre nom").fill("Jeanne Martin")
     page.get_by_role("button", name="Accepter").click()
     page.locator("input[name=password1]").fill(PASSWORD)
     page.locator("input[name=password2]").fill(PASSWORD)
@@ -175,6 +176,7 @@ def test_a_newcomer_becomes_operator_and_invites_a_secretary(
 
     secretary = browser.new_context().new_page()
     secretary.goto(link.strip())
+    secretary.get_by_label("Votre prénom et votre nom").fill("Jeanne Martin")
     secretary.get_by_role("button", name="Accepter").click()
     secretary.locator("input[name=password1]").fill(PASSWORD + "-bis")
     secretary.locator("input[name=password2]").fill(PASSWORD + "-bis")

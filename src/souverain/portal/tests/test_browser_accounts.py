@@ -95,6 +95,7 @@ def operator(cloud: Cloud, browser: Browser) -> Page:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(20_000)
     page.goto(cloud.sign_in_link)
+    page.get_by_label("Votre prénom et votre nom").fill("Jeanne Martin")
     page.get_by_role("button", name="Accepter et se connecter").click()
     choose_password(page)
     return page
@@ -323,6 +324,7 @@ def test_members_groups_and_people(cloud: Cloud, operator: Page, browser: Browse
     guest = browser.new_context().new_page()
     guest.goto(link)
     assert_sound(guest, "invitation")
+    expect(guest.get_by_label("Votre prénom et votre nom")).to_have_value("Anne Morel")
     guest.get_by_role("button", name="Accepter et se connecter").click()
     assert_sound(guest, "choisir-mot-de-passe")
     choose_password(guest)

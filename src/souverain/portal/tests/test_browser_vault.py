@@ -40,6 +40,7 @@ class Secretary(Machine):
 
 def sign_in(page: Page, cloud: Cloud) -> None:
     page.goto(cloud.sign_in_link)
+    page.get_by_label("Votre prénom et votre nom").fill("Jeanne Martin")
     page.get_by_role("button", name="Accepter").click()
     page.locator("input[name=password1]").fill(PASSWORD)
     page.locator("input[name=password2]").fill(PASSWORD)

@@ -236,6 +236,7 @@ def test_an_operator_opens_communes_and_real_outlines_replace_the_cells(
     cloud: Cloud,
 ) -> None:
     page.goto(cloud.sign_in_link)
+    page.get_by_label("Votre prénom et votre nom").fill("Jeanne Martin")
     page.get_by_role("button", name="Accepter").click()
     page.locator("input[name=password1]").fill(PASSWORD)
     page.locator("input[name=password2]").fill(PASSWORD)

@@ -221,6 +221,7 @@ def test_every_day_is_read_in_every_french_spelling(day: date) -> None:
         assert read_date(text) == day
 
 
+CLOUD = "Cloud Côte-d'Or"
 PROCESSINGS = [
     agreement.Processing(
         "Le coffre-fort",
@@ -234,7 +235,7 @@ PROCESSINGS = [
 
 
 def test_the_agreement_says_what_article_28_asks() -> None:
-    text = agreement.text(PROCESSINGS)
+    text = agreement.text(PROCESSINGS, CLOUD)
     whole = text.canonical
     for asked in (
         "instruction documentée",  # 28(3)(a)
@@ -254,7 +255,7 @@ def test_the_agreement_says_what_article_28_asks() -> None:
 
 
 def test_another_wording_has_another_digest() -> None:
-    one, other = agreement.text(PROCESSINGS), agreement.text([])
+    one, other = agreement.text(PROCESSINGS, CLOUD), agreement.text([], CLOUD)
     assert one.sha256 != other.sha256
     assert one.sha256 == agreement.read(one.canonical).sha256
 

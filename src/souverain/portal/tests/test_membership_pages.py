@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ def test_a_page_never_runs_what_somebody_typed(visit: Visit, town: Town) -> None
 @pytest.mark.parametrize("name", ["", *map(str, Role)])
 def test_home_tells_everybody_how_many_have_joined(visit: Visit, town: Town, name: str) -> None:
     services.import_members(SYSTEM, CSV.encode())
-    page = visit(name).get("/").content.decode()
+    page = unescape(visit(name).get("/").content.decode())
     assert "1 commune sur 2 a rejoint le Cloud Côte-d'Or" in page
     assert ("Ce qui vous attend" in page) == (name == "operator")
     assert ("Comment rejoindre le Cloud" in page) == (name == "")

@@ -192,3 +192,15 @@ def test_a_finished_job_shows_its_result_its_log_and_its_error(people: dict[str,
 def test_the_database_is_named(home: Any, people: dict[str, User]) -> None:
     page = text(signed_in(people["operator"]), "/supervision/")
     assert {"sqlite": "SQLite 3.", "postgresql": "PostgreSQL 1"}[connection.vendor] in page
+
+
+def test_supervision_says_which_way_out_is_missing_and_what_to_type(
+    home: Any, people: dict[str, User], settings: Any
+) -> None:
+    client = signed_in(people["operator"])
+    settings.SMTP_URL = ""
+    assert "egress allow" not in text(client, "/supervision/")
+    settings.SMTP_URL = "smtp://compte:secret@mail.example.fr:587"
+    page = text(client, "/supervision/")
+    command = "souverain egress allow mail.example.fr 587 --purpose smtp --data-class personal"
+    assert command in page and "secret" not in page

@@ -19,6 +19,7 @@ from souverain.core.openid.people import is_linked
 from souverain.core.services import (
     accept_invitation,
     create_token,
+    give_name,
     invited_account,
     live_tokens,
     open_invitation,
@@ -26,6 +27,7 @@ from souverain.core.services import (
     scopes_of,
 )
 from souverain.portal.forms import TokenForm
+from souverain.portal.views.notices import operations_by_permission
 
 
 @never_cache
@@ -46,6 +48,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     if signed_in == user:
         messages.success(request, "Votre nouveau rôle est enregistré.")
         return redirect("portal:home")
+    give_name(user, request.POST.get("full_name", ""))
     login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
     messages.info(request, "Choisissez maintenant votre mot de passe.")
     return redirect("account_set_password")
@@ -78,7 +81,8 @@ def profile(request: HttpRequest) -> HttpResponse:
 def tokens(request: HttpRequest) -> HttpResponse:
     """One's API tokens; a POST makes one, whose secret is shown once."""
     person = request.actor.user  # type: ignore[attr-defined]
-    form = TokenForm(scopes_of(person), request.POST or None)
+    opened = operations_by_permission()
+    form = TokenForm(scopes_of(person), opened, request.POST or None)
     secret = ""
     if request.method == "POST" and form.is_valid():
         try:
@@ -89,7 +93,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
                 scopes=form.cleaned_data["scopes"],
                 life=form.life,
             )
-            form = TokenForm(scopes_of(person))
+            form = TokenForm(scopes_of(person), opened)
         except ValidationError as error:
             form.add_error(None, error)
     titles = {code: permission.title for code, permission in rooms.permissions().items()}

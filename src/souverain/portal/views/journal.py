@@ -19,12 +19,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from souverain.core import clock, journal, journal_reader, rooms
-from souverain.core.access import (
-    of_departement,
-    organisations_in_reach,
-    permits,
-    requires,
-)
+from souverain.core.access import of_departement, permits, requires
 from souverain.core.format import day_short, number_fr, time_fr
 from souverain.core.journal_reader import Filters
 from souverain.core.models import JournalDetail, JournalEntry, Organisation, User
@@ -41,9 +36,9 @@ _KINDS = {"console": "Console", "device": "Appareil", "user": "Personne n°"}
 @requires("core.journal")
 def journal_page(request: HttpRequest) -> HttpResponse:
     """The journal of the organisations in reach, newest first."""
-    everywhere = _reads_all(request)
     form = JournalForm(request.GET)
-    filters = _filters(request, form, everywhere)
+    reach = journal_reader.in_reach(request.actor)  # type: ignore[attr-defined]
+    filters = _filters(form, reach)
     found = journal_reader.page(
         filters,
         PAGE,
@@ -53,7 +48,7 @@ def journal_page(request: HttpRequest) -> HttpResponse:
     head = journal.head()
     context = {
         "form": form,
-        "everywhere": everywhere,
+        "everywhere": reach is None,
         "place": _name_of(request.GET.get("organisation", "")),
         "nothing_found": "Aucune entrée ne répond à cette recherche."
         if form.is_valid()
@@ -85,7 +80,7 @@ def journal_page(request: HttpRequest) -> HttpResponse:
 def export(request: HttpRequest) -> StreamingHttpResponse:
     """The filtered journal as CSV, or as JSON lines with the sealed bodies; streamed."""
     form = JournalForm(request.GET)
-    filters = _filters(request, form, _reads_all(request))
+    filters = _filters(form, journal_reader.in_reach(request.actor))  # type: ignore[attr-defined]
     as_csv = request.GET.get("format") != "jsonl"
     journal.append(
         request.actor,  # type: ignore[attr-defined]
@@ -147,19 +142,13 @@ def journal_entry(request: HttpRequest, seq: int) -> HttpResponse:
 # What is looked for ------------------------------------------------------------------------------
 
 
-def _reads_all(request: HttpRequest) -> bool:
-    return permits(request.actor, "core.journal", **of_departement())  # type: ignore[attr-defined]
-
-
-def _filters(request: HttpRequest, form: JournalForm, everywhere: bool) -> Filters:
+def _filters(form: JournalForm, reach: list[str] | None) -> Filters:
     """What the form asks, within the organisations in reach; a form with a fault finds nothing."""
-    reach = organisations_in_reach(request.actor, "core.journal")  # type: ignore[attr-defined]
-    allowed = None if everywhere else list(reach.values_list("code", flat=True))
     if not form.is_valid():
         return Filters(organisations=[])
     asked = form.cleaned_data
     filters = Filters(
-        organisations=allowed,
+        organisations=reach,
         actor=_actor_asked(asked["qui"]),
         verb=asked["fait"],
         first_day=asked["du"],

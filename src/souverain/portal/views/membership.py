@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -305,7 +306,7 @@ def sign(request: HttpRequest, code: str) -> HttpResponse:
     return _done(
         request,
         lambda: services.join(_actor(request), found, signed_on),
-        f"{found.organisation.name} a rejoint le Cloud Côte-d'Or.",
+        f"{found.organisation.name} a rejoint le {settings.NAMES.cloud}.",
         "portal:membership",
         code,
     )

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET
 
 from souverain.core import rooms
 from souverain.core.access import requires
+from souverain.core.models import Organisation
 from souverain.portal.services import DATA_CLASS_NAMES
 
 SCHEMA_URL = "/api/openapi.json"
@@ -30,7 +31,7 @@ def api_docs(request: HttpRequest) -> HttpResponse:
         "groups": [
             {
                 "name": name,
-                "title": known[name].title if name in known else name,
+                "title": known[name if name in known else "core"].title,
                 "operations": found,
             }
             for name, found in groups.items()
@@ -69,6 +70,15 @@ def _operations() -> Iterator[dict[str, Any]]:
             }
 
 
+def operations_by_permission() -> dict[str, list[str]]:
+    """`GET /api/…` of each operation, by the code of the permission that it asks for."""
+    found: dict[str, list[str]] = {}
+    for operation in _operations():
+        words = f"{operation['method']} {operation['path']}"
+        found.setdefault(operation["permission"].code, []).append(words)
+    return found
+
+
 def _example(method: str, path: str, public: bool, body: bool) -> str:
     """A command to copy: a code of commune where the path asks for one."""
     parts = ["curl"]
@@ -78,7 +88,9 @@ def _example(method: str, path: str, public: bool, body: bool) -> str:
         parts.append('-H "Authorization: Bearer $JETON"')
     if body:
         parts.append("-H 'Content-Type: application/json' -d @demande.json")
-    return " ".join([*parts, settings.PUBLIC_URL + path.replace("{code}", "21231")])
+    communes = Organisation.objects.filter(kind=Organisation.Kind.COMMUNE)
+    code = communes.order_by("code").values_list("code", flat=True).first() or "21231"
+    return " ".join([*parts, settings.PUBLIC_URL + path.replace("{code}", code)])
 
 
 @require_GET

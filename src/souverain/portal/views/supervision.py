@@ -16,7 +16,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from souverain.core import clock, jobs, journal, rooms, verification
+from souverain.core import clock, egress, jobs, journal, rooms, verification
 from souverain.core.access import of_departement, permits, requires
 from souverain.core.format import age_fr, bytes_fr, datetime_fr, number_fr, percent_fr
 from souverain.core.models import Event, EventCursor, Job, Message
@@ -44,7 +44,7 @@ class Sign:
 def supervision(request: HttpRequest) -> HttpResponse:
     """The answer in a sentence, then every sign. The page reads itself again every ten seconds."""
     checks = _checks()
-    signs = [_disk(), outbox(), _subscribers(), _jobs(), _journal()]
+    signs = [_disk(), outbox(), _egress(), _subscribers(), _jobs(), _journal()]
     incidents = _incidents()
     actor = request.actor  # type: ignore[attr-defined]
     context = {
@@ -122,6 +122,20 @@ def outbox() -> Sign:
         return Sign("Messages à envoyer", "warn", "En attente", message)
     message = f"{number_fr(count)} en attente." if count else "Tous sont partis."
     return Sign("Messages à envoyer", "ok", "À jour", message)
+
+
+def _egress() -> Sign:
+    """What the settings send elsewhere and the allow-list refuses, with the command to type."""
+    title = "Sorties vers d'autres machines"
+    missing = egress.missing()
+    if not missing:
+        return Sign(title, "ok", "Permises", "Rien de ce qui est réglé n'est empêché de sortir.")
+    message = " ".join(
+        f"{need.outlet.title} ne peut pas joindre {need.host}:{need.port}. "
+        f"Tapez sur la machine\u00a0: {need.command}"
+        for need in missing
+    )
+    return Sign(title, "danger", "Refusées", message)
 
 
 def _subscribers() -> Sign:

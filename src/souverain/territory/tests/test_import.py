@@ -173,5 +173,6 @@ def test_the_command_on_a_real_home(real: Any, tmp_path: Path) -> None:
     assert "illisible" in refused.stderr
     assert souverain(home, "territory", "import", "outlines", "absent.shp").returncode == 2
     other = souverain(home, "territory", "load", "--departement", "2A", "--json")
-    assert json.loads(other.stdout)["communes"] == 124
+    assert (other.returncode, other.stdout) == (1, "")
+    assert "celui du département 21" in json.loads(other.stderr)["detail"]
     assert souverain(home, "territory", "load", "--departement", "20").returncode == 1

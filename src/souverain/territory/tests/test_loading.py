@@ -130,10 +130,18 @@ def test_anybody_reads_the_epci_with_their_communes(client: Client) -> None:
 
 @pytest.mark.django_db
 def test_a_new_load_is_seen_by_the_search_at_once() -> None:
+    assert atlas().index.search("dijon") == []
     load_departement(SYSTEM, "21", settings.DECOUPAGE)
-    assert atlas().index.search("basse terre") == []
-    load_departement(SYSTEM, "971", settings.DECOUPAGE)
-    assert atlas().index.search("basse terre")[0].entry.code == "97105"
+    assert atlas().index.search("dijon")[0].entry.code == "21231"
+
+
+@pytest.mark.django_db
+def test_another_departement_beside_the_first_is_refused() -> None:
+    load_departement(SYSTEM, "21", settings.DECOUPAGE)
+    with pytest.raises(DecoupageError, match=r"celui du département 21 .*SOUVERAIN_HOME"):
+        load_departement(SYSTEM, "971", settings.DECOUPAGE)
+    assert Organisation.objects.filter(kind="departement").count() == 1
+    assert Commune.objects.count() == 698
 
 
 @pytest.mark.django_db
