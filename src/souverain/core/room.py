@@ -137,6 +137,7 @@ ROOM = Room(
         "token.revoked": "Jeton d'accès révoqué",
         "user.deactivated": "Compte désactivé",
         "user.reactivated": "Compte réactivé",
+        "user.renewed": "Compte remis à neuf",
         "user.second_factor_reset": "Second facteur remis à zéro",
     },
     health=(

@@ -244,21 +244,6 @@ def test_a_link_never_opens_the_account_of_somebody_else(
     assert victim.role_assignments.count() == 2
 
 
-def test_a_squatted_address_does_not_receive_the_role_meant_for_its_owner(
-    admin: Client, operator: Client, anybody: Client
-) -> None:
-    [first] = set(TOKEN.findall(invite(admin, "21231", email="futur@cotedor.fr").content.decode()))
-    anybody.post(f"/invitation/{first}/")
-    squatter = User.objects.get(email="futur@cotedor.fr")
-    squatter.set_password(PASSWORD)
-    squatter.save()
-    page = invite(operator, "21", email="futur@cotedor.fr", role="operator").content.decode()
-    [second] = set(TOKEN.findall(page))
-    owner = Client(headers={"host": "localhost"})
-    assert "/compte/login/" in owner.post(f"/invitation/{second}/").headers["Location"]
-    assert not squatter.role_assignments.filter(role=Role.OPERATOR).exists()
-
-
 def test_nobody_changes_their_address_for_one_that_was_not_verified(admin: Client) -> None:
     answer = admin.post("/compte/email/", {"email": "maire@dijon.fr", "action_add": ""})
     assert answer.headers["Location"] == "/profil/"

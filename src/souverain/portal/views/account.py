@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from souverain.core import clock, rooms
-from souverain.core.access import requires
+from souverain.core.access import requires, serves_departement
 from souverain.core.models import Invitation, User
 from souverain.core.openid.people import is_linked
 from souverain.core.services import (
@@ -22,6 +22,8 @@ from souverain.core.services import (
     invited_account,
     live_tokens,
     open_invitation,
+    opens_by_itself,
+    renews,
     revoke_token,
     scopes_of,
 )
@@ -43,7 +45,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             return redirect_to_login(request.path)
         messages.error(request, " ".join(error.messages))
         return redirect("account_login")
-    if signed_in == user:
+    if signed_in == user and signed_in.session_generation == user.session_generation:
         messages.success(request, "Votre nouveau rôle est enregistré.")
         return redirect("portal:home")
     login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
@@ -55,9 +57,11 @@ def _invitation_page(
     request: HttpRequest, found: Invitation | None, signed_in: User | None
 ) -> HttpResponse:
     account = invited_account(found) if found else None
+    other = account is not None and account != signed_in
     context = {
         "invitation": found,
-        "must_sign_in": account is not None and account != signed_in,
+        "must_sign_in": found and account and other and not opens_by_itself(found, account),
+        "renews": found and account and renews(found, account),
         "signed_in_as_another": signed_in is not None and account != signed_in,
     }
     return render(request, "portal/invitation.html", context)
@@ -68,7 +72,11 @@ def _invitation_page(
 def profile(request: HttpRequest) -> HttpResponse:
     """One's own account: roles, password, second factor, tokens."""
     person = request.actor.user  # type: ignore[attr-defined]
-    context = {"linked": is_linked(person), "tokens": live_tokens(person).count()}
+    context = {
+        "linked": is_linked(person),
+        "linking_renews": person.address_proven_at is None and not serves_departement(person),
+        "tokens": live_tokens(person).count(),
+    }
     return render(request, "portal/profile.html", context)
 
 
