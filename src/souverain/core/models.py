@@ -169,6 +169,21 @@ class Invitation(models.Model):
         )
 
 
+class SignInAttempt(models.Model):
+    """A password that somebody tried, wrong until it is known to be right. Written by `guesses`."""
+
+    account = models.CharField(max_length=64)
+    network = models.CharField(max_length=64)
+    at = models.DateTimeField(default=clock.now, db_index=True)
+    succeeded = models.BooleanField(default=False)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["account", "at"], name="attempts_by_account"),
+            models.Index(fields=["network", "at"], name="attempts_by_network"),
+        ]
+
+
 class ApiToken(models.Model):
     """A person's key to the API: scoped, expiring, shown once, revocable. SHA-256 is kept."""
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.contrib.sessions.models import Session
 
 from souverain.core import clock, journal, serve, worker
 from souverain.core.worker import Duty
@@ -137,3 +138,14 @@ def test_the_journal_head_is_exported_once_a_day(tmp_path, settings) -> None:
     assert journal.head().hash in first
     worker.export_journal_head()
     assert path.read_text() == first
+
+
+@pytest.mark.django_db
+def test_sessions_that_ended_are_deleted() -> None:
+    now = clock.now()
+    for key, ends in (("over", now - timedelta(seconds=1)), ("open", now + timedelta(hours=1))):
+        Session.objects.create(session_key=key, session_data="x", expire_date=ends)
+    [duty] = [duty for duty in worker.duties() if duty.name == "expired"]
+    duty.run()
+    assert [session.pk for session in Session.objects.all()] == ["open"]
+    assert duty.every == timedelta(days=1)
