@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import logging
 import re
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from django.test import Client
 
 from souverain.core import access, clock, notifications, services
 from souverain.core.api import authenticated
+from souverain.core.logs import WithoutSecrets
 from souverain.core.models import (
     ApiToken,
     Group,
@@ -176,6 +178,25 @@ def test_a_new_link_kills_the_old_one_and_a_withdrawn_one_opens_nothing(
         "invitation.resent",
         "invitation.revoked",
     ]
+
+
+def test_a_link_is_in_no_log_and_no_referer_and_looking_at_it_changes_nothing(
+    admin: Client, cast: Cast, caplog: Any
+) -> None:
+    [token] = set(TOKEN.findall(invite(admin, "21231").content.decode()))
+    anybody = Client(headers={"host": "localhost"}, enforce_csrf_checks=True)
+    before = Invitation.objects.values().get()
+    path = f"/invitation/{token}/"
+    for method in ("head", "get", "options", "put", "post"):
+        answer = getattr(anybody, method)(path)
+        assert method != "get" or answer.headers["Referrer-Policy"] == "strict-origin"
+    assert anybody.get(f"/api{path}").status_code == 404
+    assert anybody.post(f"/compte/password/reset/key/1-{token}/").status_code == 403
+    assert Invitation.objects.values().get() == before and not anybody.session.keys()
+    [console] = [h for h in logging.getLogger().handlers if isinstance(h.formatter, WithoutSecrets)]
+    written = "\n".join(map(console.format, caplog.records))
+    assert token in caplog.text, "the path is logged as it was asked"
+    assert "/invitation/…/" in written and "reset/key/…" in written and token not in written
 
 
 def test_the_journal_holds_no_address_outside_its_erasable_detail(admin: Client) -> None:

@@ -35,6 +35,14 @@ from souverain.portal.forms import TokenForm
 @require_http_methods(["GET", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """A one-time link. Opening it changes nothing (mail scanners open links); the button does."""
+    answer = _invitation_answer(request, token)
+    # The path is the secret: no Referer holds it, not even ours. `no-referrer` would have browsers
+    # send `Origin: null` with the form, which the protection against forged requests refuses.
+    answer.headers["Referrer-Policy"] = "strict-origin"
+    return answer
+
+
+def _invitation_answer(request: HttpRequest, token: str) -> HttpResponse:
     signed_in = request.user if isinstance(request.user, User) else None
     if request.method == "GET":
         return _invitation_page(request, open_invitation(token), signed_in)
