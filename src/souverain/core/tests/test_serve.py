@@ -86,9 +86,15 @@ def test_a_certificate_needs_its_key() -> None:
 
 @pytest.mark.parametrize(
     ("proxy", "certificate", "host"),
-    [("", None, "127.0.0.1"), ("1", None, "0.0.0.0"), ("", Path("cert.pem"), "0.0.0.0")],
+    [
+        ("", None, "127.0.0.1"),
+        ("", Path("cert.pem"), "0.0.0.0"),
+        # Whoever reached it directly would say from which address they come.
+        ("1", None, "127.0.0.1"),
+        ("1", Path("cert.pem"), "127.0.0.1"),
+    ],
 )
-def test_it_listens_beyond_the_machine_only_with_tls_or_a_proxy(
+def test_it_listens_beyond_the_machine_only_with_tls_and_without_a_proxy(
     monkeypatch, proxy: str, certificate: Path | None, host: str
 ) -> None:
     monkeypatch.setenv("SOUVERAIN_BEHIND_PROXY", proxy)
