@@ -187,6 +187,12 @@ ACCOUNT_RATE_LIMITS = {
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_FORMS = {
+    "add_webauthn": "souverain.core.passkeys.Add",
+    "authenticate_webauthn": "souverain.core.passkeys.Authenticate",
+    "login_webauthn": "souverain.core.passkeys.Login",
+    "reauthenticate_webauthn": "souverain.core.passkeys.Reauthenticate",
+}
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE
 MFA_TOTP_ISSUER = "Cloud Côte-d'Or"
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
