@@ -18,7 +18,7 @@ from django.contrib.sessions.models import Session
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.test import Client
 
-from souverain.core import access, clock, notifications, services
+from souverain.core import access, clock, devices, notifications, services
 from souverain.core.api import authenticated
 from souverain.core.logs import WithoutSecrets
 from souverain.core.models import (
@@ -34,6 +34,7 @@ from souverain.core.roles import Role
 from souverain.core.tests import conftest
 from souverain.core.tests.conftest import Cast
 from souverain.core.tests.glewlwyd import free_port
+from souverain.vault.services import add_device, revoke_device
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 cast = conftest.cast
@@ -447,6 +448,22 @@ def test_an_operator_finds_people_and_closes_an_account_at_once(
     fresh.post("/compte/login/", {"login": victim.email, "password": PASSWORD})
     assert "_auth_user_id" in fresh.session
     assert JournalEntry.objects.filter(verb="user.deactivated", object=f"user:{victim.pk}").exists()
+
+
+def test_the_page_of_a_closed_account_names_the_devices_that_go_on(
+    operator: Client, cast: Cast
+) -> None:
+    leaver, other = cast.people[Role.COMMUNE_ADMIN], cast.people[Role.OPERATOR]
+    made = [
+        add_device(access.of_user(who), cast.dijon, name, ["backup"])
+        for who, name in ((leaver, "Serveur"), (leaver, "Ancien poste"), (other, "Annexe"))
+    ]
+    revoke_device(access.SYSTEM, made[1][0])
+    operator.post(f"/administration/personnes/{leaver.pk}/desactiver/")
+    page = operator.get(f"/administration/personnes/{leaver.pk}/").content.decode()
+    assert "Serveur" in page and "Ancien poste" not in page and "Annexe" not in page
+    assert "/vault/communes/21231/" in page
+    assert devices.live(made[0][0].pk, made[0][0].credential_sha256) is not None
 
 
 def test_an_operator_helps_somebody_who_lost_the_phone(operator: Client, cast: Cast) -> None:
