@@ -72,14 +72,18 @@ def actor_of(request: HttpRequest) -> Actor:
 
 
 class AccessMiddleware:
-    """Sets `request.actor`, and refuses every view that names no permission."""
+    """Sets `request.actor`, and refuses every view that names no permission. What somebody known
+    was shown is kept by no browser and no proxy, unless the view says otherwise."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request.actor = actor_of(request)  # type: ignore[attr-defined]
-        return self.get_response(request)
+        response = self.get_response(request)
+        if request.actor != ANONYMOUS:  # type: ignore[attr-defined]
+            response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
