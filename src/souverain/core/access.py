@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 
 from souverain.core import clock, rooms
 from souverain.core.models import ApiToken, Device, Group, Organisation, RoleAssignment, User
+from souverain.core.roles import Role
 from souverain.core.rooms import Reach
 
 if TYPE_CHECKING:
@@ -136,6 +137,19 @@ def _is_whole(assignment: RoleAssignment) -> bool:
     return (
         assignment.organisation.kind == Organisation.Kind.DEPARTEMENT
         and assignment.group_id is None
+    )
+
+
+def serves_departement(user: User) -> bool:
+    """Whether this person holds a role on the département as a whole."""
+    return any(_is_whole(assignment) for assignment in user.assignments)
+
+
+def operates_departement(actor: Actor) -> bool:
+    """Whether the actor is an operator of the whole, not of one organisation."""
+    return any(
+        assignment.role == Role.OPERATOR and _is_whole(assignment)
+        for assignment in actor.assignments
     )
 
 

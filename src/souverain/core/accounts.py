@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.signals import password_reset
 from allauth.account.signals import user_logged_in as signed_in_by_allauth
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.models import Authenticator
@@ -13,13 +15,12 @@ from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialApp
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.core.exceptions import ValidationError
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from souverain.core import journal
+from souverain.core import guesses, journal
 from souverain.core.access import ANONYMOUS, of_user
 from souverain.core.models import User
 from souverain.core.openid import people, transport
@@ -28,7 +29,6 @@ from souverain.core.openid.views import prepare_to_leave
 from souverain.core.roles import Role
 
 SESSION_KEY = "openid"
-FAILED_LIMIT_S = 300
 
 
 def too_many(request: HttpRequest, wait_s: int = 60) -> HttpResponse:
@@ -52,10 +52,27 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         try:
-            super().pre_authenticate(request, **credentials)
-        except ValidationError as error:
+            self._attempt = guesses.begin(credentials["email"], self.get_client_ip(request))
+        except guesses.TooMany as error:
             journal.refuse(ANONYMOUS, "session.refused", reason="too many attempts")
-            raise ImmediateHttpResponse(too_many(request, FAILED_LIMIT_S)) from error
+            wait_s = int(error.wait.total_seconds())
+            raise ImmediateHttpResponse(too_many(request, wait_s)) from error
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        user: User | None = super().authenticate(request, **credentials)
+        if user is not None:
+            guesses.succeeded(self._attempt)
+        return user
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """A link in a letter leads to our address, whatever host the request named."""
+        asked = urlsplit(super().get_reset_password_from_key_url(key))
+        return f"{settings.PUBLIC_URL}{asked.path}"
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        public = urlsplit(settings.PUBLIC_URL).hostname
+        site = {"name": settings.MFA_TOTP_ISSUER, "domain": public}
+        super().send_mail(template_prefix, email, {**context, "current_site": site})
 
     def logout(self, request: HttpRequest) -> None:
         kept = request.session.get(SESSION_KEY)
@@ -147,6 +164,11 @@ def _keep_way_out(
 def _journal_sign_out(sender: object, user: User | None, **_: object) -> None:
     if user is not None:
         journal.append(of_user(user), "session.closed", object=f"user:{user.pk}")
+
+
+@receiver(password_reset)
+def _forget_guesses(sender: object, user: User, **_: object) -> None:
+    guesses.forget(user.email)
 
 
 @receiver(user_login_failed)

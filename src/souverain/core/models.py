@@ -89,6 +89,9 @@ class User(AbstractBaseUser):
     created_at = models.DateTimeField(default=clock.now)
     session_generation = models.PositiveIntegerField(default=0)
     """Raised to end every open session of this person, for good."""
+    address_proven_at = models.DateTimeField(null=True)
+    """When its owner showed that the address is theirs: by a link that was mailed to it and shown
+    to nobody, or by a provider that vouches for it. Nothing made before then opens the account."""
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
@@ -137,12 +140,21 @@ class RoleAssignment(models.Model):
 class Invitation(models.Model):
     """A one-time link by which a person takes up a role. Only the token's SHA-256 is kept."""
 
+    class Voucher(models.TextChoices):
+        """Who answers for the holder of the link being the person meant."""
+
+        MAIL = "mail", "Le message, que seule l'adresse a reçu"
+        CONSOLE = "console", "La console, qui a vu le lien"
+        DEPARTEMENT = "departement", "Un opérateur du département, qui a vu le lien"
+        ORGANISATION = "organisation", "Un administrateur de l'organisation, qui a vu le lien"
+
     email = models.EmailField()
     full_name = models.CharField(max_length=160, blank=True)
     role = models.CharField(max_length=20, choices=Role.choices)
     organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="invitations")
     group = models.ForeignKey(Group, models.PROTECT, null=True, blank=True)
     token_sha256 = models.CharField(max_length=64, unique=True)
+    voucher = models.CharField(max_length=12, choices=Voucher, default=Voucher.ORGANISATION)
     created_at = models.DateTimeField(default=clock.now)
     expires_at = models.DateTimeField()
     accepted_at = models.DateTimeField(null=True)
@@ -155,6 +167,21 @@ class Invitation(models.Model):
         return (
             self.accepted_at is None and self.revoked_at is None and clock.now() < self.expires_at
         )
+
+
+class SignInAttempt(models.Model):
+    """A password that somebody tried, wrong until it is known to be right. Written by `guesses`."""
+
+    account = models.CharField(max_length=64)
+    network = models.CharField(max_length=64)
+    at = models.DateTimeField(default=clock.now, db_index=True)
+    succeeded = models.BooleanField(default=False)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["account", "at"], name="attempts_by_account"),
+            models.Index(fields=["network", "at"], name="attempts_by_network"),
+        ]
 
 
 class ApiToken(models.Model):

@@ -148,6 +148,7 @@ ROOM = Room(
         "user.deactivated": "Compte désactivé",
         "user.named": "Nom donné",
         "user.reactivated": "Compte réactivé",
+        "user.renewed": "Compte remis à neuf",
         "user.second_factor_reset": "Second facteur remis à zéro",
     },
     api="souverain.core.journal_api:router",

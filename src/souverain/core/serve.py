@@ -105,10 +105,10 @@ def require_free(host: str, port: int) -> None:
 
 def serve(port: int, tls_cert: Path | None, tls_key: Path | None, workers: int) -> None:
     """Serve the portal and run the worker until SIGTERM or SIGINT. Listens beyond this machine
-    only with TLS, or behind a proxy that brings it (SOUVERAIN_BEHIND_PROXY=1)."""
+    only with TLS, and never behind a proxy (SOUVERAIN_BEHIND_PROXY=1), whose word is believed."""
     if (tls_cert is None) != (tls_key is None):
         raise SystemExit("Donnez le certificat et sa clé ensemble : --tls-cert et --tls-key.")
-    open_to_all = tls_cert is not None or os.environ.get("SOUVERAIN_BEHIND_PROXY") == "1"
+    open_to_all = tls_cert is not None and os.environ.get("SOUVERAIN_BEHIND_PROXY") != "1"
     host = "0.0.0.0" if open_to_all else "127.0.0.1"  # noqa: S104
     require_free(host, port)
     supervise(

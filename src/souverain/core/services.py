@@ -20,7 +20,7 @@ from django.urls import reverse
 from django.utils.text import slugify
 
 from souverain.core import clock, format, journal, notifications, rooms
-from souverain.core.access import Actor, permits
+from souverain.core.access import Actor, operates_departement, permits, serves_departement
 from souverain.core.models import (
     ApiToken,
     Group,
@@ -141,7 +141,8 @@ def invite(
         expires_at=clock.now() + life,
     )
     invitation.message = _letter(invitation, token)
-    invitation.save(update_fields=["message"])
+    invitation.voucher = _voucher(actor, invitation)
+    invitation.save(update_fields=["message", "voucher"])
     journal.append(
         actor,
         "invitation.sent",
@@ -151,6 +152,16 @@ def invite(
         detail={"email": spelt},
     )
     return invitation, token
+
+
+def _voucher(actor: Actor, invitation: Invitation) -> Invitation.Voucher:
+    if actor.is_trusted:
+        return Invitation.Voucher.CONSOLE  # it prints the link, also when it is mailed
+    if invitation.message is not None:
+        return Invitation.Voucher.MAIL
+    if operates_departement(actor):
+        return Invitation.Voucher.DEPARTEMENT
+    return Invitation.Voucher.ORGANISATION
 
 
 def open_invitations(organisation: Organisation) -> QuerySet[Invitation]:
@@ -175,7 +186,8 @@ def resend_invitation(actor: Actor, invitation: Invitation) -> str:
     invitation.token_sha256 = _digest(token)
     invitation.expires_at = clock.now() + INVITATION_LIFE
     invitation.message = _letter(invitation, token)
-    invitation.save(update_fields=["token_sha256", "expires_at", "message"])
+    invitation.voucher = _voucher(actor, invitation)
+    invitation.save(update_fields=["token_sha256", "expires_at", "message", "voucher"])
     journal.append(
         actor,
         "invitation.resent",
@@ -207,17 +219,68 @@ def open_invitation(token: str) -> Invitation | None:
 
 
 def invited_account(invitation: Invitation) -> User | None:
-    """The account that the invited address already has, if anybody ever used it."""
-    user = User.objects.filter(email=invitation.email).first()
-    return user if user is not None and (user.last_login or user.has_usable_password()) else None
+    """The account that the invited address already has."""
+    return User.objects.filter(email=invitation.email).first()
+
+
+def opens_by_itself(invitation: Invitation, account: User) -> bool:
+    """Whether the link opens an account that exists, made anew, without its sign-in: nobody showed
+    that the account is the address's owner's, and who answers for the link stands above whoever
+    may have made the account. Accounts of the département yield to its console alone."""
+    if account.address_proven_at is not None:
+        return False
+    if invitation.voucher == Invitation.Voucher.CONSOLE:
+        return True
+    above = (Invitation.Voucher.MAIL, Invitation.Voucher.DEPARTEMENT)
+    return invitation.voucher in above and not serves_departement(account)
+
+
+def renews(invitation: Invitation, account: User) -> bool:
+    """Whether taking up this invitation makes the account anew: its address was never proven, and
+    those who brought it in answer for it in their own organisation only."""
+    if account.address_proven_at is not None:
+        return False
+    if opens_by_itself(invitation, account):
+        return True
+    known_there = account.role_assignments.filter(organisation=invitation.organisation).exists()
+    return not known_there and not serves_departement(account)
+
+
+def _renew(user: User) -> None:
+    """Forget every way into this account, and close what is open: only roles stay."""
+    Authenticator.objects.filter(user=user).delete()
+    SocialAccount.objects.filter(user=user).delete()
+    revoked = user.api_tokens.filter(revoked_at=None).update(revoked_at=clock.now())
+    user.set_unusable_password()
+    user.session_generation += 1
+    user.save(update_fields=["password", "session_generation"])
+    notifications.notify(
+        [user],
+        "Votre compte a été remis à neuf",
+        "Une nouvelle invitation à votre adresse a été acceptée : le mot de passe, les clés, la "
+        "double vérification et les jetons d'avant ne servent plus. Si ce n'est pas vous, prévenez "
+        "le département tout de suite.",
+    )
+    actor = Actor("user", str(user.pk), user=user)
+    journal.append(actor, "user.renewed", object=f"user:{user.pk}", data={"tokens": revoked})
+
+
+def _prove_address(user: User) -> None:
+    """Remember that the account is the address's owner's; what was made before is forgotten,
+    except for who serves the département."""
+    if user.address_proven_at is None:
+        if not serves_departement(user):
+            _renew(user)
+        user.address_proven_at = clock.now()
+        user.save(update_fields=["address_proven_at"])
 
 
 @transaction.atomic
 def accept_invitation(token: str, signed_in: User | None = None) -> User:
     """Use a one-time token: create the person if need be and give the role.
 
-    The link alone proves only that somebody holds it: an account that is in use takes up a role
-    when its owner is signed in (`signed_in`). Raises ValidationError when the link was used,
+    The link alone proves only that somebody holds it: an account that exists takes up a role when
+    its owner is signed in (`signed_in`), or is made anew (`opens_by_itself`). Raises ValidationError when the link was used,
     withdrawn or has expired, and with the code `sign-in` when its owner must sign in first."""
     invitation = open_invitation(token)
     if invitation is None or not _take(invitation):
@@ -227,12 +290,14 @@ def accept_invitation(token: str, signed_in: User | None = None) -> User:
             code="invitation",
         )
     account = invited_account(invitation)
-    if account is not None and account != signed_in:
+    if account not in (None, signed_in) and not opens_by_itself(invitation, account):
         raise ValidationError(
             "Cette adresse a déjà un compte : connectez-vous d'abord, puis rouvrez ce lien.",
             code="sign-in",
         )
-    return _accept(invitation)
+    if account is not None and renews(invitation, account):
+        _renew(account)
+    return _accept(invitation, proven=invitation.voucher == Invitation.Voucher.MAIL)
 
 
 def _take(invitation: Invitation) -> bool:
@@ -247,7 +312,7 @@ def _take(invitation: Invitation) -> bool:
     )
 
 
-def _accept(invitation: Invitation, full_name: str = "") -> User:
+def _accept(invitation: Invitation, full_name: str = "", *, proven: bool) -> User:
     _withdraw_letter(invitation)
     user = User.objects.filter(email=invitation.email).first()
     if user is None:
@@ -256,6 +321,9 @@ def _accept(invitation: Invitation, full_name: str = "") -> User:
         )
     elif not user.is_active:
         raise ValidationError("Ce compte est désactivé. Adressez-vous au département.")
+    if proven and user.address_proven_at is None:
+        user.address_proven_at = clock.now()
+        user.save(update_fields=["address_proven_at"])
     RoleAssignment.objects.get_or_create(
         user=user,
         role=invitation.role,
@@ -274,13 +342,17 @@ def _accept(invitation: Invitation, full_name: str = "") -> User:
 
 @transaction.atomic
 def accept_invitations_of(email: str, full_name: str = "") -> None:
-    """Take up the open invitations to an address that a provider vouches for."""
+    """Take up the open invitations to an address that a provider vouches for. An account that has
+    it was made anew before, unless it was proven already."""
+    account = User.objects.filter(email=email).first()
+    if account is not None:
+        _prove_address(account)
     waiting = Invitation.objects.select_related("organisation", "group", "message").filter(
         email=email, accepted_at=None, revoked_at=None, expires_at__gt=clock.now()
     )
     for invitation in waiting:
         if _take(invitation):
-            _accept(invitation, full_name)
+            _accept(invitation, full_name, proven=True)
 
 
 @transaction.atomic

@@ -18,9 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.management import call_command
 from django.db import close_old_connections, connections
 
-from souverain.core import clock, egress, events, jobs, journal, notifications, objects, rooms
+from souverain.core import (
+    clock,
+    egress,
+    events,
+    guesses,
+    jobs,
+    journal,
+    notifications,
+    objects,
+    rooms,
+)
 from souverain.core.rooms import Health
 
 logger = logging.getLogger(__name__)
@@ -49,6 +60,7 @@ def duties() -> list[Duty]:
         Duty("refusals", timedelta(minutes=1), journal.close_refusals),
         Duty("journal-head", timedelta(minutes=10), export_journal_head),
         Duty("objects", timedelta(hours=1), sweep_objects),
+        Duty("expired", timedelta(days=1), clear_expired),
         *(Duty(item.name, item.every, item.run) for item in rooms.every("periodic")),
     ]
 
@@ -123,6 +135,12 @@ def export_journal_head() -> None:
     if not path.exists():
         head = journal.head()
         _write(path, json.dumps({"date": day, "seq": head.seq, "hash": head.hash}) + "\n")
+
+
+def clear_expired() -> None:
+    """Delete the sessions that have ended and the sign-in attempts that no longer count."""
+    call_command("clearsessions")
+    guesses.clear_old()
 
 
 def sweep_objects() -> None:

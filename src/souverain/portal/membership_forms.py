@@ -6,12 +6,21 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 
 from souverain.core import clock, rooms
 from souverain.portal.engine import members_file
 from souverain.portal.engine.members_file import Contact as ReadContact
 from souverain.portal.models import Contact, Membership
 from souverain.territory.engine.search import fold
+
+# What the list of communes can hold, so that it is imported again as it was exported.
+_PRINTABLE = RegexValidator(
+    members_file.CONTROL, "Ce nom contient un caractère illisible.", inverse_match=True
+)
+_ORDINARY_EMAIL = RegexValidator(
+    rf"^{members_file.EMAIL.pattern}\Z", "Écrivez l'adresse comme nom@domaine.fr."
+)
 
 
 class ToolsForm(forms.Form):
@@ -44,15 +53,22 @@ class ToolsForm(forms.Form):
         for kind in Contact.Kind.values:
             needed = kind in self.REQUIRED
             self.fields[f"{kind}-name"] = forms.CharField(
-                label="Nom et prénom", max_length=160, required=needed
+                label="Nom et prénom",
+                max_length=160,
+                required=needed,
+                validators=[_PRINTABLE],
             )
             self.fields[f"{kind}-email"] = forms.EmailField(
-                label="Adresse électronique", required=kind == "secretary"
+                label="Adresse électronique",
+                max_length=254,
+                required=kind == "secretary",
+                validators=[_ORDINARY_EMAIL],
             )
             self.fields[f"{kind}-phone"] = forms.RegexField(
                 r"^\+?[0-9][0-9 .()-]{5,20}$",
                 label="Téléphone",
                 required=False,
+                strip=True,
                 error_messages={"invalid": "Écrivez le numéro comme 03 80 00 00 00."},
             )
 

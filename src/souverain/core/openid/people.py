@@ -97,7 +97,8 @@ def _by_email(identity: Identity, signed_in: User | None) -> User:
         raise Refused(
             "not linked",
             "Votre compte a déjà un mot de passe. Connectez-vous une fois avec lui, puis reliez "
-            "votre compte depuis la page « Mon profil ».",
+            "votre compte depuis la page « Mon profil ». Ce n'est pas vous qui l'avez choisi ? "
+            "Demandez une nouvelle invitation au département.",
             account,
         )
     services.accept_invitations_of(identity.email, full_name=identity.full_name)

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -17,7 +18,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.test import Client
 
 from souverain.core import access, egress, services
-from souverain.core.models import Invitation, JournalEntry, Organisation, User
+from souverain.core.models import Invitation, JournalEntry, Organisation, RoleAssignment, User
 from souverain.core.openid import config, tokens, transport
 from souverain.core.roles import Role
 from souverain.core.rooms import DataClass
@@ -486,6 +487,44 @@ def test_an_account_with_a_password_is_linked_by_its_owner_only(
     assert SocialAccount.objects.get().user == squatter
     client.logout()
     assert through(client).status_code == 302
+
+
+@only_rsa
+def test_who_was_in_before_the_owner_came_is_in_no_more(
+    proconnect: small.Provider, dijon: Organisation, client: Client
+) -> None:
+    """The inviter opened the link, chose no password, and kept a session and a token."""
+    squatter = Client(headers={"host": "localhost"})
+    squatter.post(f"/invitation/{invite(dijon, 'maire@dijon.fr')}/")
+    user = User.objects.get(email="maire@dijon.fr")
+    RoleAssignment.objects.create(user=user, role=Role.COMMUNE_ADMIN, organisation=dijon)
+    _, secret = services.create_token(
+        access.of_user(user), user, name="x", scopes=["core.members"], life=timedelta(days=9)
+    )
+    assert squatter.get("/profil/").status_code == 200 and access.of_token(secret) is not None
+    assert through(client).status_code == 302
+    assert client.session["_auth_user_id"] == str(user.pk)
+    assert squatter.get("/profil/").status_code == 302 and access.of_token(secret) is None
+    user.refresh_from_db()
+    assert user.address_proven_at is not None
+
+
+@only_rsa
+def test_to_link_a_squatted_account_forgets_what_the_squatter_left(
+    proconnect: small.Provider, cast: Cast, client: Client
+) -> None:
+    """The owner signs in with the password that the squatter chose and told, and links."""
+    user = User.objects.create_user("maire@dijon.fr", "un mot de passe long")
+    user.role_assignments.create(role=Role.COMMUNE_MEMBER, organisation=cast.beaune)
+    squatter = Client(headers={"host": "localhost"})
+    squatter.force_login(user)
+    client.force_login(user)
+    assert "sont alors effacés" in client.get("/profil/").content.decode()
+    assert through(client).status_code == 302
+    assert client.get("/profil/").status_code == 200
+    assert squatter.get("/profil/").status_code == 302
+    user.refresh_from_db()
+    assert not user.has_usable_password() and SocialAccount.objects.get().user == user
 
 
 @only_rsa

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.contrib.sessions.models import Session
 
 from souverain.core import clock, journal, serve, worker
 from souverain.core.worker import Duty
@@ -85,9 +86,15 @@ def test_a_certificate_needs_its_key() -> None:
 
 @pytest.mark.parametrize(
     ("proxy", "certificate", "host"),
-    [("", None, "127.0.0.1"), ("1", None, "0.0.0.0"), ("", Path("cert.pem"), "0.0.0.0")],
+    [
+        ("", None, "127.0.0.1"),
+        ("", Path("cert.pem"), "0.0.0.0"),
+        # Whoever reached it directly would say from which address they come.
+        ("1", None, "127.0.0.1"),
+        ("1", Path("cert.pem"), "127.0.0.1"),
+    ],
 )
-def test_it_listens_beyond_the_machine_only_with_tls_or_a_proxy(
+def test_it_listens_beyond_the_machine_only_with_tls_and_without_a_proxy(
     monkeypatch, proxy: str, certificate: Path | None, host: str
 ) -> None:
     monkeypatch.setenv("SOUVERAIN_BEHIND_PROXY", proxy)
@@ -137,3 +144,14 @@ def test_the_journal_head_is_exported_once_a_day(tmp_path, settings) -> None:
     assert journal.head().hash in first
     worker.export_journal_head()
     assert path.read_text() == first
+
+
+@pytest.mark.django_db
+def test_sessions_that_ended_are_deleted() -> None:
+    now = clock.now()
+    for key, ends in (("over", now - timedelta(seconds=1)), ("open", now + timedelta(hours=1))):
+        Session.objects.create(session_key=key, session_data="x", expire_date=ends)
+    [duty] = [duty for duty in worker.duties() if duty.name == "expired"]
+    duty.run()
+    assert [session.pk for session in Session.objects.all()] == ["open"]
+    assert duty.every == timedelta(days=1)

@@ -19,6 +19,7 @@ from souverain.territory.engine.search import fold
 
 BYTES_MAX = 1 << 20
 LINES_MAX = 2000
+COLUMNS_MAX = 100
 FAULTS_MAX = 500
 TOOLS = ("vault", "mail", "box")
 CONTACTS = ("elected", "secretary", "data-protection", "technical")
@@ -83,9 +84,11 @@ _MONTHS = {
         start=1,
     )
 }
-_EMAIL = re.compile(r"[^@\s,;<>\"']{1,64}@[^@\s,;<>\"'.]+(\.[^@\s,;<>\"'.]+)+")
+EMAIL = re.compile(r"[^@\s,;<>\"]{1,64}@[^@\s,;<>\"'.]+(\.[^@\s,;<>\"'.]+)+")
 _PHONE = re.compile(r"\+?[0-9][0-9 .()-]{5,20}")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_FORMULA = re.compile(r"'*[=+@\t\r-]")
+_PROTECTED = re.compile(r"'+[=+@\t\r-]")
 FIRST_DAY = date(2018, 5, 25)
 """The RGPD applies from this day: no agreement under its article 28 is older."""
 
@@ -202,7 +205,7 @@ def _separator(text: str) -> str:
 def _bare(cell: str) -> str:
     """A cell without the blanks around it, nor the mark that `safe_cell` put before it."""
     bare = cell.strip()
-    return bare[1:] if bare[:1] == "'" and bare[1:2] in ("=", "+", "-", "@") else bare
+    return bare[1:] if _PROTECTED.match(bare) else bare
 
 
 def _numbered(lines: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -224,6 +227,11 @@ def _numbered(lines: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
 
 def _columns(titles: list[str]) -> tuple[list[str], dict[str, str], tuple[str, ...]]:
     """The meaning of each column, the title of each meaning, and the titles that mean nothing."""
+    if len(titles) > COLUMNS_MAX:
+        raise UnreadableFile(
+            f"{len(titles)} colonnes : gardez-en {COLUMNS_MAX} au plus. La première ligne doit "
+            "nommer les colonnes."
+        )
     known: list[str] = []
     ignored: list[str] = []
     for title in titles:
@@ -256,7 +264,7 @@ def _row(
     if extra > 0:
         line.refuse("", f"{extra} case(s) de trop : un séparateur s'est glissé dans une case ?")
     for column, cell in line.cells.items():
-        if _CONTROL.search(cell) or len(cell) > 254:
+        if CONTROL.search(cell) or len(cell) > 254:
             line.refuse(column, "case illisible ou de plus de 254 caractères : corrigez-la.")
     if line.faults:
         return None
@@ -346,21 +354,22 @@ def _contacts(line: _Line) -> tuple[Contact, ...]:
         name, email, phone = (
             line.cells.get(f"{prefix}_{part}", "") for part in ("nom", "courriel", "telephone")
         )
-        if email and not _EMAIL.fullmatch(email):
+        if email and not EMAIL.fullmatch(email):
             line.refuse(f"{prefix}_courriel", "cette adresse n'en est pas une : nom@domaine.fr.")
         if phone and not _PHONE.fullmatch(phone):
             line.refuse(f"{prefix}_telephone", "écrivez le numéro comme 03 80 00 00 00.")
         if (email or phone) and not name:
             line.refuse(f"{prefix}_nom", "donnez aussi le nom de la personne.")
         if name:
-            found.append(Contact(kind, name[:160], email.lower(), phone))
+            found.append(Contact(kind, name[:160].strip(), email.lower(), phone))
     return tuple(found)
 
 
 def safe_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection): prefixed if need be.
+    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection): prefixed if need be,
+    also when it is prefixed already, so that reading takes one away and no more.
 
-    >>> safe_cell("=1+1"), safe_cell("Dijon")
-    ("'=1+1", 'Dijon')
+    >>> safe_cell("=1+1"), safe_cell("'=1+1"), safe_cell("Dijon")
+    ("'=1+1", "''=1+1", 'Dijon')
     """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if _FORMULA.match(text) else text

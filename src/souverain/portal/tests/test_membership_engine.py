@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -129,6 +130,23 @@ def test_a_commune_written_twice_is_told_once() -> None:
     found = parse(f"{TITLES}\n21231;DIJON;01/01/2026\n21231;Dijon;02/01/2026\n")
     assert [row.joined_on for row in found.rows] == [date(2026, 1, 1)]
     assert "déjà à la ligne 2" in found.faults[0].message
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (f"{TITLES}{';' * 900_000}\n", "colonnes : gardez-en 100"),
+        (";".join(f"c{number}" for number in range(100_000)), "colonnes : gardez-en 100"),
+        (f"{TITLES}\n21231;{'x' * 900_000};01/01/2026\n", "démesurée"),
+        ("x" * 900_000, "démesurée"),
+    ],
+    ids=["empty titles", "titles", "cell", "title"],
+)
+def test_an_endless_line_or_cell_is_refused_at_once(content: str, hint: str) -> None:
+    started = process_time()
+    with pytest.raises(UnreadableFile, match=hint):
+        parse(content)
+    assert process_time() - started < 1
 
 
 def test_a_leading_zero_eaten_by_a_spreadsheet_is_given_back() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from souverain.cli import main
 from souverain.core import clock
@@ -22,9 +26,12 @@ from souverain.core.models import Job, JournalEntry, RoleAssignment
 from souverain.core.roles import Role
 from souverain.portal import leaving, services
 from souverain.portal.engine.members_file import BYTES_MAX, Contact
+from souverain.portal.membership_forms import ToolsForm
+from souverain.portal.models import Contact as KeptContact
 from souverain.portal.models import Departure, Membership
 from souverain.portal.tests.conftest import Town
 
+PROVING = os.environ.get("SOUVERAIN_PROVE") == "1"
 pytestmark = pytest.mark.django_db
 CSV = "code_insee;commune;date_adhesion\n21054;Beaune;01/02/2026\n99999;Nulle-Part;01/02/2026\n"
 Visit = Callable[[str], Client]
@@ -213,6 +220,58 @@ def test_the_list_downloaded_can_be_imported_again(visit: Visit, town: Town) -> 
     cells = content.decode("utf-8-sig").splitlines()[1].split(";")
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
     assert services.import_members(SYSTEM, content).unchanged == ("21231",)
+
+
+said = st.text(
+    st.one_of(
+        st.sampled_from("=+-@'\"; \t\r\n,|\ufeff\u2028éa1."),
+        st.characters(exclude_categories=["Cs"]),
+    ),
+    max_size=170,
+)
+addresses = st.one_of(
+    st.just(""),
+    st.builds("{}@{}.fr".format, st.text("aZ0=+-'._", min_size=1, max_size=70), st.just("dijon")),
+)
+phones = st.one_of(st.just(""), st.from_regex(r"\+?[0-9][0-9 .()-]{5,20}", fullmatch=True))
+
+
+def takes(field: Any, text: str) -> bool:
+    try:
+        field.clean(text)
+    except ValidationError:
+        return False
+    return True
+
+
+@settings(
+    max_examples=300 if PROVING else 30,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(people=st.lists(st.tuples(said, addresses, phones), min_size=4, max_size=4))
+def test_whatever_the_contacts_hold_the_list_is_imported_again_unchanged(
+    visit: Visit, town: Town, people: list[tuple[str, str, str]]
+) -> None:
+    fields = ToolsForm().fields
+    instead = {"name": "Anne", "email": "a@dijon.fr", "phone": ""}
+    typed: dict[str, Any] = {"tools": ["vault"]}
+    for kind, person in zip(KeptContact.Kind.values, people, strict=True):
+        for (part, ordinary), text in zip(instead.items(), person, strict=True):
+            name = f"{kind}-{part}"
+            typed[name] = text if text.strip() and takes(fields[name], text) else ordinary
+    form = ToolsForm(typed)
+    assert form.is_valid(), form.errors
+    membership = services.current(town.dijon)
+    if membership is None:
+        membership = services.ask(SYSTEM, town.dijon, ["vault"], form.contacts)
+        services.join(SYSTEM, membership, clock.today())
+    else:
+        services.describe(SYSTEM, membership, ["vault"], form.contacts)
+    content = visit("operator").get("/adhesions/communes.csv").content
+    outcome = services.import_members(SYSTEM, content)
+    assert outcome.unchanged == ("21231",), (content, outcome)
 
 
 def test_a_page_never_runs_what_somebody_typed(visit: Visit, town: Town) -> None:

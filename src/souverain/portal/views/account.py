@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from souverain.core import clock, rooms
-from souverain.core.access import requires
+from souverain.core.access import requires, serves_departement
 from souverain.core.models import Invitation, User
 from souverain.core.openid.people import is_linked
 from souverain.core.services import (
@@ -23,6 +23,8 @@ from souverain.core.services import (
     invited_account,
     live_tokens,
     open_invitation,
+    opens_by_itself,
+    renews,
     revoke_token,
     scopes_of,
 )
@@ -35,6 +37,14 @@ from souverain.portal.views.notices import operations_by_permission
 @require_http_methods(["GET", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """A one-time link. Opening it changes nothing (mail scanners open links); the button does."""
+    answer = _invitation_answer(request, token)
+    # The path is the secret: no Referer holds it, not even ours. `no-referrer` would have browsers
+    # send `Origin: null` with the form, which the protection against forged requests refuses.
+    answer.headers["Referrer-Policy"] = "strict-origin"
+    return answer
+
+
+def _invitation_answer(request: HttpRequest, token: str) -> HttpResponse:
     signed_in = request.user if isinstance(request.user, User) else None
     if request.method == "GET":
         return _invitation_page(request, open_invitation(token), signed_in)
@@ -45,7 +55,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             return redirect_to_login(request.path)
         messages.error(request, " ".join(error.messages))
         return redirect("account_login")
-    if signed_in == user:
+    if signed_in == user and signed_in.session_generation == user.session_generation:
         messages.success(request, "Votre nouveau rôle est enregistré.")
         return redirect("portal:home")
     give_name(user, request.POST.get("full_name", ""))
@@ -58,9 +68,11 @@ def _invitation_page(
     request: HttpRequest, found: Invitation | None, signed_in: User | None
 ) -> HttpResponse:
     account = invited_account(found) if found else None
+    other = account is not None and account != signed_in
     context = {
         "invitation": found,
-        "must_sign_in": account is not None and account != signed_in,
+        "must_sign_in": found and account and other and not opens_by_itself(found, account),
+        "renews": found and account and renews(found, account),
         "signed_in_as_another": signed_in is not None and account != signed_in,
     }
     return render(request, "portal/invitation.html", context)
@@ -71,7 +83,11 @@ def _invitation_page(
 def profile(request: HttpRequest) -> HttpResponse:
     """One's own account: roles, password, second factor, tokens."""
     person = request.actor.user  # type: ignore[attr-defined]
-    context = {"linked": is_linked(person), "tokens": live_tokens(person).count()}
+    context = {
+        "linked": is_linked(person),
+        "linking_renews": person.address_proven_at is None and not serves_departement(person),
+        "tokens": live_tokens(person).count(),
+    }
     return render(request, "portal/profile.html", context)
 
 

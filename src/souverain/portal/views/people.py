@@ -15,9 +15,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from souverain.core.access import requires
+from souverain.core import queries
+from souverain.core.access import of_user, requires
 from souverain.core.format import datetime_fr
-from souverain.core.models import Organisation, User
+from souverain.core.models import Device, JournalEntry, Organisation, User
 from souverain.core.services import deactivate, reactivate, reset_second_factor
 
 PAGE = 50
@@ -78,7 +79,7 @@ def _row(user: User) -> list[dict[str, Any]]:
 @require_GET
 @requires("core.people", of=everybody)
 def person(request: HttpRequest, pk: int) -> HttpResponse:
-    """One person: roles, last sign-in, and closing the account."""
+    """One person: roles, last sign-in, devices, and closing the account."""
     found = get_object_or_404(User, pk=pk)
     tokens = found.api_tokens.filter(revoked_at=None).count()
     context = {
@@ -88,8 +89,25 @@ def person(request: HttpRequest, pk: int) -> HttpResponse:
             type=Authenticator.Type.RECOVERY_CODES
         ),
         "is_self": found == request.user,
+        "devices": _enrolled_by(found),
     }
     return render(request, "portal/person.html", context)
+
+
+def _enrolled_by(person: User) -> list[dict[str, Any]]:
+    """The live devices that this person added, as the journal says, and where to revoke each."""
+    added = JournalEntry.objects.filter(actor=str(of_user(person)), verb__endswith=".device_added")
+    ids = [entry.removeprefix("device:") for entry in added.values_list("object", flat=True)]
+    devices = Device.objects.filter(pk__in=ids, revoked_at=None).select_related("organisation")
+    pages = {
+        (code, card.room): card.url
+        for code in {device.organisation.code for device in devices}
+        for card in queries.commune_card.ask_all(code)
+    }
+    return [
+        {"device": device, "url": pages.get((device.organisation.code, device.room), "")}
+        for device in devices
+    ]
 
 
 @require_POST
