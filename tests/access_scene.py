@@ -93,6 +93,7 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
 # For (route name, argument): the model whose record of the target is named, or how to find it.
 ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] = {
     ("portal:remove", "pk"): RoleAssignment,
+    ("portal:invited", "pk"): Invitation,
     ("portal:resend", "pk"): Invitation,
     ("portal:revoke", "pk"): Invitation,
     ("portal:group", "pk"): Group,

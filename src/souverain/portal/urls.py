@@ -58,6 +58,7 @@ urlpatterns = [
     path(
         "administration/<str:code>/membres/<int:pk>/retirer/", members.remove_member, name="remove"
     ),
+    path("administration/<str:code>/invitations/<int:pk>/", members.invited, name="invited"),
     path("administration/<str:code>/invitations/<int:pk>/renvoyer/", members.resend, name="resend"),
     path("administration/<str:code>/invitations/<int:pk>/annuler/", members.revoke, name="revoke"),
     path("administration/<str:code>/groupes/", members.add_group, name="add_group"),

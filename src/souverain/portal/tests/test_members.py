@@ -65,8 +65,9 @@ def operator(cast: Cast) -> Client:
 
 
 def invite(client: Client, code: str, **form: str) -> Any:
+    """The answer to the form: the page that it leads to, unless it is refused."""
     given = {"email": "secretaire@dijon.fr", "role": "commune-member", **form}
-    return client.post(f"/administration/{code}/membres/inviter/", given)
+    return client.post(f"/administration/{code}/membres/inviter/", given, follow=True)
 
 
 # Invitations -------------------------------------------------------------------------------------
@@ -80,6 +81,10 @@ def test_without_a_mail_server_the_link_is_shown_once_and_kept_nowhere(
     assert not Message.objects.exists()
     page = admin.get("/administration/21231/membres/").content.decode()
     assert "secretaire@dijon.fr" in page and "main propre" in page and token not in page
+    [(shown, _)] = answer.redirect_chain
+    again = admin.get(shown)
+    assert "montré une fois" in again.content.decode() and token not in again.content.decode()
+    assert Invitation.objects.count() == 1
 
     assert "Vous êtes invité" in anybody.get(f"/invitation/{token}/").content.decode()
     assert not User.objects.filter(email="secretaire@dijon.fr").exists()
@@ -105,7 +110,7 @@ def test_the_letter_is_in_the_outbox_and_its_secret_goes_with_it(
 ) -> None:
     port = free_port()
     settings.SMTP_URL = f"smtp://127.0.0.1:{port}"
-    assert invite(admin, "21231").status_code == 302
+    assert invite(admin, "21231").redirect_chain
     letter = Message.objects.get()
     assert letter.recipient == "secretaire@dijon.fr" and "Dijon" in letter.subject
     [token] = TOKEN.findall(letter.body)
@@ -506,13 +511,16 @@ def test_a_closed_account_takes_up_no_invitation(cast: Cast) -> None:
 
 # Tokens ------------------------------------------------------------------------------------------
 def make_token(client: Client, *scopes: str, days: str = "30") -> Any:
-    return client.post("/profil/jetons/", {"name": "export", "scopes": scopes, "days": days})
+    """The answer to the form: the page that it leads to, unless it is refused."""
+    given = {"name": "export", "scopes": scopes, "days": days}
+    return client.post("/profil/jetons/", given, follow=True)
 
 
 def test_a_token_is_shown_once_and_only_its_digest_is_kept(admin: Client, cast: Cast) -> None:
     page = admin.get("/profil/jetons/").content.decode()
     assert "Inviter et retirer des membres" in page and "Exploiter le cloud" not in page
     answer = make_token(admin, "core.members")
+    assert answer.redirect_chain, "a reload of the page that shows it makes no other token"
     [secret] = set(re.findall(r"souv_[\w-]{43}", answer.content.decode()))
     assert "no-store" in answer.headers["Cache-Control"]
     token = ApiToken.objects.get()

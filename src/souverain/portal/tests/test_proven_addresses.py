@@ -54,7 +54,7 @@ def shown(client: Client, code: str, **form: str) -> str:
 def mailed(client: Client, code: str, settings: Any, **form: str) -> str:
     """The link that the mailbox alone receives."""
     settings.SMTP_URL = "smtp://127.0.0.1:9"
-    assert invite(client, code, email=ADDRESS, **form).status_code == 302
+    assert invite(client, code, email=ADDRESS, **form).redirect_chain
     [token] = TOKEN.findall(Message.objects.latest("pk").body)
     return token
 
@@ -178,7 +178,7 @@ def test_a_new_link_vouches_for_no_more_than_who_asked_for_it(
     shown(operator, "21231", role="commune-member")
     waiting = Invitation.objects.get(accepted_at=None)
     assert waiting.voucher == Invitation.Voucher.DEPARTEMENT
-    page = admin.post(f"/administration/21231/invitations/{waiting.pk}/renvoyer/")
+    page = admin.post(f"/administration/21231/invitations/{waiting.pk}/renvoyer/", follow=True)
     [token] = set(TOKEN.findall(page.content.decode()))
     assert "/compte/login/" in owner.post(f"/invitation/{token}/").headers["Location"]
     assert is_in(squatter.client)

@@ -24,7 +24,7 @@ from souverain.vault.models import DepositSet
 pytestmark = pytest.mark.django_db
 DIJON, VAULT = "/communes/21231/", "/vault/communes/21231/"
 _LINK = re.compile(r"<a [^>]*href=\"([^\"]+)\"")
-_TITLE = re.compile(r"<title>(.*?) · Cloud Côte-d'Or</title>", re.S)
+_TITLE = re.compile(r"<title>(.*?) · Cloud Côte-d&#x27;Or</title>", re.S)
 _WALK_MAX = 400
 
 

@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from souverain.core import clock, rooms
+from souverain.core import clock, once, rooms
 from souverain.core.access import requires, serves_departement
 from souverain.core.models import Invitation, User
 from souverain.core.openid.people import is_linked
@@ -95,11 +95,9 @@ def profile(request: HttpRequest) -> HttpResponse:
 @requires("core.own")
 @require_http_methods(["GET", "POST"])
 def tokens(request: HttpRequest) -> HttpResponse:
-    """One's API tokens; a POST makes one, whose secret is shown once."""
+    """One's API tokens; a POST makes one, and leads back here, where its secret is shown once."""
     person = request.actor.user  # type: ignore[attr-defined]
-    opened = operations_by_permission()
-    form = TokenForm(scopes_of(person), opened, request.POST or None)
-    secret = ""
+    form = TokenForm(scopes_of(person), operations_by_permission(), request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
             _, secret = create_token(
@@ -109,13 +107,14 @@ def tokens(request: HttpRequest) -> HttpResponse:
                 scopes=form.cleaned_data["scopes"],
                 life=form.life,
             )
-            form = TokenForm(scopes_of(person), opened)
+            once.keep(request, "token", secret)
+            return redirect("portal:tokens")
         except ValidationError as error:
             form.add_error(None, error)
     titles = {code: permission.title for code, permission in rooms.permissions().items()}
     context = {
         "form": form,
-        "secret": secret,
+        "secret": once.take(request, "token") if request.method == "GET" else None,
         "tokens": [
             {
                 "token": token,

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from souverain.core import once
 from souverain.core.access import permits, requires
 from souverain.core.models import Group, Invitation, Organisation, RoleAssignment
 from souverain.core.roles import Role
@@ -101,18 +102,30 @@ def invite_member(request: HttpRequest, code: str) -> HttpResponse:
 
 
 def _told(request: HttpRequest, invitation: Invitation, token: str) -> HttpResponse:
-    """The letter leaves by itself, or the link is shown once."""
+    """The letter leaves by itself, or the next page shows the link once."""
     code = invitation.organisation.code
     if invitation.message is not None:
         messages.success(request, f"Un message avec le lien part vers {invitation.email}.")
         return redirect("portal:members", code=code)
-    context = {"invitation": invitation, "link": invitation_link(token)}
-    return render(request, "portal/invited.html", context)
+    once.keep(request, f"invitation:{invitation.pk}", invitation_link(token))
+    return redirect("portal:invited", code=code, pk=invitation.pk)
 
 
 def _invitation(code: str, pk: int) -> Invitation:
     found = Invitation.objects.select_related("organisation", "message")
     return get_object_or_404(found, pk=pk, organisation__code=code)
+
+
+@never_cache
+@require_GET
+@requires("core.members", of=organisation_of)
+def invited(request: HttpRequest, code: str, pk: int) -> HttpResponse:
+    """The link to hand over, the first time."""
+    context = {
+        "invitation": _invitation(code, pk),
+        "link": once.take(request, f"invitation:{pk}"),
+    }
+    return render(request, "portal/invited.html", context)
 
 
 @never_cache

@@ -51,7 +51,6 @@ def people(request: HttpRequest) -> HttpResponse:
             {"title": "Dernière connexion"},
             {"title": "Compte"},
         ],
-        "departement": settings.DEPARTEMENT,
     }
     return render(request, "portal/people.html", context)
 
