@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import click
@@ -23,6 +24,8 @@ _KERNEL = {
     "egress": "egress_commands",
 }
 _ROOMS = {"territory": "territory", "vault": "vault", "membership": "portal"}
+# What starts without Django or a database, by the words of the command.
+_ALONE = {"vault": {"repository": "souverain.vault.repository_commands"}}
 
 
 class Commands(click.Group):
@@ -46,16 +49,46 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(context):
             return None
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "souverain.config.settings")
-        import django
-
-        django.setup()
+        if name in _ALONE:
+            return Room(name)
         command: click.Command
         if name in _KERNEL:
-            command = getattr(importlib.import_module("souverain.console"), _KERNEL[name])
+            command = getattr(_with_django("souverain.console"), _KERNEL[name])
         else:
-            command = importlib.import_module(f"souverain.{_ROOMS[name]}.cli").cli
+            command = _with_django(f"souverain.{_ROOMS[name]}.cli").cli
         return command
+
+
+class Room(click.Group):
+    """A room's commands, some of which start alone: the others are read when one is asked for."""
+
+    def _others(self) -> click.Group:
+        others: click.Group = _with_django(f"souverain.{_ROOMS[str(self.name)]}.cli").cli
+        return others
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*_ALONE[str(self.name)], *self._others().list_commands(context)])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        alone = _ALONE[str(self.name)].get(name)
+        if alone is None:
+            return self._others().get_command(context, name)
+        command: click.Command = importlib.import_module(alone).cli
+        return command
+
+    def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        self._others().format_help_text(context, formatter)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return self._others().get_short_help_str(limit)
+
+
+def _with_django(module: str) -> ModuleType:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "souverain.config.settings")
+    import django
+
+    django.setup()
+    return importlib.import_module(module)
 
 
 def _tell(error: click.ClickException, *, as_json: bool) -> None:

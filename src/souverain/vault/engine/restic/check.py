@@ -42,9 +42,9 @@ class Fault:
 class Report:
     """`notes` say what is odd and harmless; any fault makes the repository bad."""
 
-    faults: list[Fault] = field(default_factory=list)
+    errors: list[Fault] = field(default_factory=list)
     notes: list[Fault] = field(default_factory=list)
-    fault_count: int = 0
+    error_count: int = 0
     note_count: int = 0
     snapshots: int = 0
     trees: int = 0
@@ -54,12 +54,12 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not self.fault_count
+        return not self.error_count
 
     def fault(self, file: str, message: str) -> None:
-        self.fault_count += 1
-        if len(self.faults) < MAX_TOLD:
-            self.faults.append(Fault(file, message))
+        self.error_count += 1
+        if len(self.errors) < MAX_TOLD:
+            self.errors.append(Fault(file, message))
 
     def note(self, file: str, message: str) -> None:
         self.note_count += 1
@@ -67,9 +67,7 @@ class Report:
             self.notes.append(Fault(file, message))
 
 
-def check(
-    repository: Repository, workers: int, progress: Progress = lambda done, of: None
-) -> Report:
+def check(repository: Repository, workers: int, progress: Progress | None = None) -> Report:
     """Read everything: index, packs (each byte, each blob, their headers), snapshots, trees.
 
     Snapshots are listed before the index is read, so that a backup that ends meanwhile is no fault.
@@ -90,7 +88,8 @@ def check(
             report.fault(f"data/{pack.hex()}", message)
         report.packs += 1
         report.read_bytes += sizes[pack]
-        progress(report.read_bytes, total)
+        if progress:
+            progress(report.read_bytes, total)
     return report
 
 

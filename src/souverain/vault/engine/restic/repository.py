@@ -192,6 +192,12 @@ class Repository:
                 fault = FormatError(f"Paquet data/{copy.pack.hex()} : {reason(error)}")
         raise fault
 
+    def size_of(self, kind: int, name: bytes) -> int:
+        """Bytes of a blob's content, as the index says; a content of another size is refused."""
+        for copy in self.index.find(kind, name):
+            return copy.size
+        raise FormatError(f"Le blob {name.hex()} manque dans l'index")
+
     def data(self, name: bytes) -> bytes:
         return self.blob(DATA, name)
 
