@@ -78,8 +78,8 @@ def parse_tree(plain: bytes) -> Iterator[Node]:
 def _parse_long_tree(plain: bytes) -> Iterator[Node]:
     """Cut at `},{`, and further on as long as the piece is no JSON: a whole object is never the
     beginning of another, so that the first piece that parses is the node."""
-    end = len(plain.rstrip()) - len(_END)
-    if not plain.startswith(_START) or plain[end : end + len(_END)] != _END:
+    end = plain.rfind(_END)
+    if not plain.startswith(_START) or end < 0 or plain[end + len(_END) :].strip():
         raise FormatError("Ce n'est pas un répertoire")
     view, at = memoryview(plain), len(_START)
     while at < end:
