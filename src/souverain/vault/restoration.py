@@ -144,26 +144,48 @@ class _Piece:
     blobs: list[tuple[bytes, int]]
 
 
-class _File:
-    """A file on its way: the pieces that remain, and its temporary name until it is whole."""
-
-    def __init__(self, directory: _Directory, path: bytes, node: Node, temporary: bytes) -> None:
-        self.directory, self.path, self.node, self.temporary = directory, path, node, temporary
-        self.fd = os.open(temporary, _NEW, 0o600, dir_fd=directory.fd)
-        self.pieces = 1  # the walker's own hold
-        self.failed = False
-        self.lock, self.finished = threading.Lock(), threading.Event()
-        directory.hold()
-
-
 @dataclass
 class _Link:
-    """A file that has other names: where it was restored, and what it holds."""
+    """A file that has other names: where it is restored, what it holds, and whether it is there."""
 
     path: bytes
     digest: bytes
     names_left: int
-    file: _File | None  # while it is on its way
+    failed: bool = False
+    finished: threading.Event | None = field(default_factory=threading.Event)
+
+    def finish(self, failed: bool) -> None:
+        finished, self.failed, self.finished = self.finished, failed, None
+        if finished:
+            finished.set()
+
+    def is_there(self) -> bool:
+        """Waits for the file, if it is on its way."""
+        if finished := self.finished:
+            finished.wait()
+        return not self.failed
+
+
+class _File:
+    """A file on its way: the pieces that remain, and its temporary name until it is whole."""
+
+    def __init__(
+        self, directory: _Directory, path: bytes, node: Node, temporary: bytes, link: _Link | None
+    ) -> None:
+        self.directory, self.path, self.node, self.temporary = directory, path, node, temporary
+        self.fd = -1
+        self.pieces = 1  # the walker's own hold
+        self.failed = False
+        self.link = link
+        self.lock = threading.Lock()
+        directory.hold()
+
+    def open(self) -> int:
+        """Its descriptor. Whoever writes first makes the file, so that the walker need not."""
+        with self.lock:
+            if self.fd < 0:
+                self.fd = os.open(self.temporary, _NEW, 0o600, dir_fd=self.directory.fd)
+            return self.fd
 
 
 class Restoration:
@@ -298,14 +320,14 @@ class Restoration:
         self.done.symlinks += 1
 
     def _restore_file(self, parent: _Directory, path: bytes, node: Node) -> None:
-        if not self._overwrite and _exists(parent.fd, node.name):
-            raise FileExistsError
+        if node.size > PIECE and not self._overwrite and _exists(parent.fd, node.name):
+            raise FileExistsError  # a smaller one finds it out when it takes its place
         link = self._link(path, node) if node.links > 1 else None
-        if link and link.path != path and self._restore_link(parent, link, node):
-            return
-        file = _File(parent, path, node, self._temporary())
-        if link and link.path == path:
-            link.file = file
+        if link and link.path != path:
+            if self._restore_link(parent, link, node):
+                return
+            link = None
+        file = _File(parent, path, node, self._temporary(), link)
         try:
             for piece in self._pieces(node):
                 self._room.acquire()
@@ -331,20 +353,15 @@ class Restoration:
                 piece = _Piece(end, [])
             piece.blobs.append((name, size))
             end += size
-        if piece.blobs:
-            yield piece
+        yield piece
 
     def _link(self, path: bytes, node: Node) -> _Link:
         """The file of which this is a name; its first name registers it. An entry that only
         claims the same inode, with another content, is a file of its own."""
         key, digest = (node.device, node.inode), sha256(node.content or b"").digest()
         found = self._links.get(key)
-        if found and found.file:
-            found.file.finished.wait()
-            found = None if found.file.failed else found
-        if found is None or found.digest != digest:
-            found = self._links[key] = _Link(path, digest, node.links, None)
-        found.file = None
+        if found is None or found.digest != digest or not found.is_there():
+            found = self._links[key] = _Link(path, digest, node.links)
         found.names_left -= 1
         if not found.names_left:
             del self._links[key]
@@ -389,13 +406,13 @@ class Restoration:
                 self._room.release()
 
     def _write(self, file: _File, piece: _Piece) -> None:
-        offset = piece.offset
+        fd, offset = file.open(), piece.offset
         for name, size in piece.blobs:
             content = memoryview(self._repository.data(name))
             if len(content) != size:
                 raise FormatError("L'index annonce deux tailles pour un même blob")
             while content:
-                count = os.pwrite(file.fd, content, offset)
+                count = os.pwrite(fd, content, offset)
                 content, offset = content[count:], offset + count
             self._count(size)
 
@@ -406,20 +423,24 @@ class Restoration:
             if file.pieces:
                 return
         try:
-            if not file.failed and not self._stopped:
+            if file.fd < 0:
+                file.failed = True
+            elif file.failed or self._stopped:
+                file.failed = True
+                os.unlink(file.temporary, dir_fd=file.directory.fd)
+            else:
                 self._dress(file.fd, file.path, file.node)
                 self._place(file.directory, file.temporary, file.node.name)
                 with self._lock:
                     self.done.files += 1
-            else:
-                file.failed = True
-                os.unlink(file.temporary, dir_fd=file.directory.fd)
         except OSError as error:
             file.failed = True
             self._tell(file.path, _why(error))
         finally:
-            os.close(file.fd)
-            file.finished.set()
+            if file.fd >= 0:
+                os.close(file.fd)
+            if file.link:
+                file.link.finish(file.failed)
             file.directory.release()
 
     def _place(self, directory: _Directory, temporary: bytes, name: bytes) -> None:

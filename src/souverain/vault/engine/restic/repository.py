@@ -51,11 +51,11 @@ class Source:
 def folder(root: Path) -> Source:
     """A repository in a folder. Only plain files count: opening a pipe would wait for ever."""
 
-    def path(kind: str, name: str) -> Path:
-        return root / kind / name[:2] / name if kind == "data" else root / kind / name
+    def path(kind: str, name: str) -> str:
+        return f"{root}/data/{name[:2]}/{name}" if kind == "data" else f"{root}/{kind}/{name}"
 
     def read(kind: str, name: str, offset: int, length: int) -> bytes:
-        file = os.open(path(kind, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = os.open(path(kind, name).rstrip("/"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             about = os.fstat(file)
             start = offset if offset >= 0 else about.st_size + offset
