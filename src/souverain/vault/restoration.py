@@ -276,7 +276,7 @@ class Restoration:
                 continue
             try:
                 self._restore(opened, path, node)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, OverflowError) as error:
                 self._tell(path, _why(error))
         for path in sorted(missing):
             self._tell(path, "N'est pas dans cette sauvegarde")
@@ -311,11 +311,14 @@ class Restoration:
     def _restore_symlink(self, parent: _Directory, path: bytes, node: Node) -> None:
         temporary = self._temporary()
         os.symlink(node.link_target, temporary, dir_fd=parent.fd)
-        if self._as_root:
-            os.chown(temporary, node.uid, node.gid, dir_fd=parent.fd, follow_symlinks=False)
-        if node.mtime_ns is not None:
-            times = (node.mtime_ns, node.mtime_ns)
-            os.utime(temporary, ns=times, dir_fd=parent.fd, follow_symlinks=False)
+        try:
+            if self._as_root:
+                os.chown(temporary, node.uid, node.gid, dir_fd=parent.fd, follow_symlinks=False)
+            if node.mtime_ns is not None:
+                times = (node.mtime_ns, node.mtime_ns)
+                os.utime(temporary, ns=times, dir_fd=parent.fd, follow_symlinks=False)
+        except (OSError, OverflowError) as error:
+            self._tell(path, _why(error))
         self._place(parent, temporary, node.name)
         self.done.symlinks += 1
 
@@ -396,7 +399,7 @@ class Restoration:
             try:
                 if not file.failed and not self._stopped:
                     self._write(file, piece)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # whatever it is, the file must not pass for whole
                 with file.lock:
                     first, file.failed = not file.failed, True
                 if first:
@@ -527,6 +530,8 @@ _REASONS = {
 
 def _why(error: Exception) -> str:
     """In French, without its final stop."""
+    if isinstance(error, MemoryError):
+        return "La mémoire manque"
     if isinstance(error, FileExistsError):
         return _REASONS[errno.EEXIST]
     if isinstance(error, OSError):

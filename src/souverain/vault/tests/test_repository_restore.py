@@ -288,6 +288,27 @@ def test_stopped_in_the_middle_it_leaves_whole_files_only(writer: Writer, tmp_pa
     assert all(content == whole for content in found.values())
 
 
+def test_a_file_for_which_memory_is_short_is_not_there_at_all(
+    writer: Writer, tmp_path: Path
+) -> None:
+    small, large = writer.add(b"petit"), writer.add(b"grand")
+    pack = bytes.fromhex(writer.pack().name)
+    finish(writer, node("a", content=[small, large]), node("b", content=[small]))
+    offset = writer.packs[pack][1].offset
+    whole = folder(writer.root)
+
+    def read(kind: str, name: str, at: int, length: int) -> bytes:
+        if kind == "data" and at == offset:
+            raise MemoryError
+        return whole.read(kind, name, at, length)
+
+    repository = Repository.open(Source(read, whole.names), PASSWORD.encode())
+    snapshot = repository.snapshot("latest")
+    repository.load_index()
+    done = Restoration(repository, token="t").run(snapshot.tree, tmp_path / "rendu")
+    assert done.error_count == 1 and everything(tmp_path / "rendu") == {"b": b"petit"}
+
+
 def test_ctrl_c_ends_the_command(writer: Writer, tmp_path: Path) -> None:
     """A real process, with a real signal, while the first file is being written."""
     names = [writer.add(os.urandom(1 << 20)) for number in range(8)]
