@@ -323,6 +323,8 @@ class Restoration:
         self.done.symlinks += 1
 
     def _restore_file(self, parent: _Directory, path: bytes, node: Node) -> None:
+        if node.content is None:
+            raise FormatError("Le contenu du fichier n'est pas dans la sauvegarde")
         if node.size > PIECE and not self._overwrite and _exists(parent.fd, node.name):
             raise FileExistsError  # a smaller one finds it out when it takes its place
         link = self._link(path, node) if node.links > 1 else None

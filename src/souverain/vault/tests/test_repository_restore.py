@@ -192,6 +192,29 @@ def test_a_file_that_lost_a_blob_is_not_there_at_all(writer: Writer, tmp_path: P
     assert everything(tmp_path / "rendu") == {"bon": b"kept" * 2000}
 
 
+def test_a_file_whose_content_is_unknown_is_not_restored_as_empty(
+    writer: Writer, tmp_path: Path
+) -> None:
+    finish(writer, node("perdu", content=None), node("vide", content=[]))
+    answer = restore(writer, ok=False)
+    assert "/perdu" in answer["errors"][0]
+    assert everything(tmp_path / "rendu") == {"vide": b""}
+
+
+@pytest.mark.parametrize(("user", "mode"), [(0, 0o6755), (1000, 0o0755)])
+def test_without_its_owner_a_file_lends_no_rights(
+    user: int, mode: int, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0 and user == 0:
+        pytest.skip("only root gives files to others")
+    finish(writer, node("prog", content=[], uid=7, gid=8) | {"mode": 3 << 22 | 0o755})
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    restore(writer)
+    about = (tmp_path / "rendu" / "prog").stat()
+    assert about.st_mode & 0o7777 == mode
+    assert (about.st_uid, about.st_gid) == ((7, 8) if user == 0 else (os.getuid(), os.getgid()))
+
+
 def test_another_copy_of_a_blob_serves_when_one_is_damaged(writer: Writer, tmp_path: Path) -> None:
     name = writer.add(b"acte" * 100)
     first = writer.pack()
