@@ -147,6 +147,8 @@ def _raise_open_file_limit() -> None:
 def _faults_told() -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise  # `… | head`: click ends quietly
     except (FormatError, OSError) as error:
         raise click.ClickException(f"{reason(error)}.") from error
 
@@ -239,9 +241,9 @@ def _list_files(repository: Repository, snapshot: Snapshot, as_json: bool) -> No
     def tell(path: bytes, message: str) -> None:
         faults.append(f"{shown(path)} : {message}.")
 
-    count = 0
+    write, count = sys.stdout.write, 0
     if as_json:
-        click.echo('{"items":[', nl=False)
+        write('{"items":[')
     for _, path, node in walk(repository, snapshot.tree, tell):
         if as_json:
             item = {
@@ -251,12 +253,12 @@ def _list_files(repository: Repository, snapshot: Snapshot, as_json: bool) -> No
                 "size_bytes": node.size,
                 "mtime_ns": node.mtime_ns,
             }
-            click.echo("," * bool(count) + orjson.dumps(item).decode(), nl=False)
+            write("," * bool(count) + orjson.dumps(item).decode())
         else:
-            click.echo(f"{node.type:8} {node.mode:04o} {node.size:>14}  {shown(path)}")
+            write(f"{node.type:8} {node.mode:04o} {node.size:>14}  {shown(path)}\n")
         count += 1
     if as_json:
-        click.echo(f'],"count":{count}}}')
+        write(f'],"count":{count}}}\n')
     if faults:
         raise click.ClickException(" ".join(faults[:SHOWN]))
 

@@ -59,6 +59,8 @@ class Restored:
 def shown(path: bytes) -> str:
     """A path for the screen: what is no text, or would drive the terminal, is escaped."""
     text = path.decode(errors="backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
