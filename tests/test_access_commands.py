@@ -15,6 +15,7 @@ from souverain.cli import main
 from souverain.core import access, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry
 from souverain.core.rooms import DataClass
+from souverain.vault.tests.restic_writer import PASSWORD, Writer, node
 from tests import access_matrix
 from tests.access_scene import DIJON, Scene, build
 
@@ -57,6 +58,15 @@ def _proof(scene: Scene) -> list[str]:
     return ["preuve.json"]
 
 
+def _repository(scene: Scene) -> list[str]:
+    made = Writer(Path("depot"))
+    tree = made.tree(node("acte", content=[]))
+    made.index()
+    made.snapshot(tree)
+    Path("motdepasse.txt").write_text(PASSWORD)
+    return ["depot", "--password-file", "motdepasse.txt"]
+
+
 # What a command is called with; those that need nothing are not here.
 EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "egress allow": lambda scene: [
@@ -80,6 +90,9 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "vault device add": lambda scene: ["--commune", DIJON, "--name", "poste", "--role", "backup"],
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
+    "vault repository check": _repository,
+    "vault repository ls": _repository,
+    "vault repository restore": lambda scene: [*_repository(scene), "--target", "rendu"],
     "vault set add": lambda scene: [
         *("--commune", DIJON),
         *("--set", "etat-civil", "--kind", "civil-status"),

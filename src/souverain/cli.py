@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import click
@@ -26,6 +27,8 @@ _KERNEL = {
     "egress": "egress_commands",
 }
 _ROOMS = {"territory": "territory", "vault": "vault", "membership": "portal"}
+# What starts without Django or a database, by the words of the command.
+_ALONE = {"vault": {"repository": "souverain.vault.repository_commands"}}
 
 
 class Commands(click.Group):
@@ -50,29 +53,53 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(context):
             return None
-        _set_up(waits_for_the_database=name == "worker")
-        command: click.Command
+        if name in _ALONE:
+            return Room(name)
         if name in _KERNEL:
-            command = getattr(importlib.import_module("souverain.console"), _KERNEL[name])
-        else:
-            command = importlib.import_module(f"souverain.{_ROOMS[name]}.cli").cli
-        return french.of_command(command)
+            module = _with_django("souverain.console", waits_for_the_database=name == "worker")
+            return french.of_command(getattr(module, _KERNEL[name]))
+        return french.of_command(_with_django(f"souverain.{_ROOMS[name]}.cli").cli)
 
 
-def _set_up(*, waits_for_the_database: bool) -> None:
-    """Start Django. A command that somebody waits for opens its one connection by itself, and so
-    says at once that the database is down, where the pool would try again for a while."""
+class Room(click.Group):
+    """A room's commands, some of which start alone: the others are read when one is asked for."""
+
+    def _others(self) -> click.Group:
+        others: click.Group = _with_django(f"souverain.{_ROOMS[str(self.name)]}.cli").cli
+        french.of_command(others)
+        return others
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*_ALONE[str(self.name)], *self._others().list_commands(context)])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        alone = _ALONE[str(self.name)].get(name)
+        if alone is None:
+            return self._others().get_command(context, name)
+        return french.of_command(importlib.import_module(alone).cli)
+
+    def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        self._others().format_help_text(context, formatter)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return self._others().get_short_help_str(limit)
+
+
+def _with_django(module: str, *, waits_for_the_database: bool = False) -> ModuleType:
+    """Start Django, then import. A command that somebody waits for opens its one connection by
+    itself, and so says at once that the database is down, where the pool would try again for a
+    while."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "souverain.config.settings")
     import django
     from django.apps import apps
 
-    if apps.ready:
-        return
-    django.setup()
-    if not waits_for_the_database:
-        from django.db import connection
+    if not apps.ready:
+        django.setup()
+        if not waits_for_the_database:
+            from django.db import connection
 
-        connection.settings_dict["OPTIONS"].pop("pool", None)
+            connection.settings_dict["OPTIONS"].pop("pool", None)
+    return importlib.import_module(module)
 
 
 def _tell(error: click.ClickException, *, as_json: bool) -> None:

@@ -1,0 +1,1 @@
+"""Pure computation of the vault: no Django, no network, no clock."""
