@@ -80,13 +80,23 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "vault device add": lambda scene: ["--commune", DIJON, "--name", "poste", "--role", "backup"],
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
+    "vault recovery combine": lambda scene: ["--output", "motdepasse.txt"],
+    "vault recovery split": lambda scene: [
+        *("--threshold", "2", "--shares", "3"),
+        *("--commune", "Dijon", "secours"),
+    ],
     "vault set add": lambda scene: [
         *("--commune", DIJON),
         *("--set", "etat-civil", "--kind", "civil-status"),
     ],
 }
 # Commands whose example is refused: what they journal is the refusal, if anything.
-REFUSED = {"territory import outlines", "job run", "membership verify"}
+REFUSED = {
+    "territory import outlines",
+    "job run",
+    "membership verify",
+    "vault recovery combine",
+}
 
 
 @pytest.fixture

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
 
 import click
@@ -227,3 +231,98 @@ def _set_json(found: DepositSet) -> dict[str, Any]:
         "live_bytes": found.live_bytes,
         "quota_bytes": services.quota_bytes(found.organisation),
     }
+
+
+# What runs where the password is: no record, no journal; nothing is ever written over ------------
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        _fail(f"{path} existe déjà ; rien n'est jamais écrit par-dessus.")
+    except OSError as error:
+        _fail(f"{error.filename or path} : {error.strerror}.")
+
+
+@cli.group()
+def recovery() -> None:
+    """La clé de secours, partagée entre plusieurs personnes."""
+
+
+@recovery.command("split")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--threshold", required=True, type=click.IntRange(2, 16), help="Parts qui suffisent.")
+@click.option("--shares", "count", required=True, type=click.IntRange(2, 16), help="Parts à faire.")
+@click.option("--commune", required=True, help="Nom de la commune, à imprimer.")
+@click.option("--set", "set_code", default="general", show_default=True, help="Dépôt, à imprimer.")
+@click.option("--holder", "holders", multiple=True, help="Titulaire ; une fois par part, ou aucun.")
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def split(
+    output: Path,
+    threshold: int,
+    count: int,
+    commune: str,
+    set_code: str,
+    holders: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Tirer une clé de secours ; ses feuilles et son mot de passe vont dans un nouveau dossier."""
+    from souverain.vault import recovery
+    from souverain.vault.engine.shares import Sheet
+
+    if threshold > count:
+        raise click.UsageError(f"--threshold {threshold} : il n'y a que {count} parts.")
+    if holders and len(holders) != count:
+        raise click.UsageError(f"--holder : {len(holders)} titulaires pour {count} parts.")
+    key = recovery.draw(threshold, count)
+    sheets = [
+        Sheet(commune, set_code, holder, count, clock.today()) for holder in holders or [""] * count
+    ]
+    with _writing(output):
+        recovery.write(key, sheets, output)
+    password, folder = output / recovery.PASSWORD_FILE, quote(str(output))
+    if as_json:
+        _print({"key": key.name, "threshold": threshold, "shares": count, "folder": str(output)})
+    else:
+        click.echo(
+            f"Clé {key.name} : {threshold} parts sur {count} suffisent. À faire maintenant :\n"
+            f"1. restic --repository-file depot.txt --password-file motdepasse.txt key add "
+            f"--user {key.name} --host partage --new-password-file {quote(str(password))}\n"
+            f"2. Imprimez les {count} feuilles de {output}, remettez chacune à son titulaire.\n"
+            f"3. Effacez le dossier : find {folder} -type f -exec shred -u {{}} + && rmdir {folder}"
+        )
+
+
+@recovery.command("combine")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Fichier à créer, pour restic --password-file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def combine(output: Path, as_json: bool) -> None:
+    """Demander les feuilles l'une après l'autre, et écrire le mot de passe qu'elles donnent."""
+    from souverain.vault import recovery
+    from souverain.vault.engine.shares import ShareError
+
+    def ask(label: str) -> str:
+        return str(click.prompt(label, err=True))
+
+    def tell(message: str) -> None:
+        click.echo(message, err=True)
+
+    if output.exists():
+        _fail(f"{output} existe déjà ; rien n'est jamais écrit par-dessus.")
+    try:
+        password = recovery.gather(ask, tell)
+    except ShareError as error:
+        _fail(str(error))
+    with _writing(output):
+        recovery.write_secret(output, f"{password}\n")
+    if as_json:
+        _print({"output": str(output)})
+    else:
+        click.echo(f"Le mot de passe est dans {output}, que vous seul pouvez lire.")

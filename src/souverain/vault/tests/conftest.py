@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 
 SOURCE = Path(__file__).resolve().parents[3]
 PRELUDE = "import django; django.setup()\n"
@@ -241,3 +242,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made.start()
     yield made
     made.kill()
+
+
+@pytest.fixture(scope="session")
+def vault_data() -> Path:
+    """The vault's test data: never part of the project, each with its licence beside it."""
+    shared = os.environ.get("SOUVERAIN_TEST_DATA") or settings.PROJECT / "../shared/data"
+    folder = Path(shared) / "vault"
+    if not folder.exists():
+        message = f"SOUVERAIN_TEST_DATA: {folder} is missing"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
