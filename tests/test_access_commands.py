@@ -57,6 +57,11 @@ def _proof(scene: Scene) -> list[str]:
     return ["preuve.json"]
 
 
+def _sip(scene: Scene) -> list[str]:
+    Path("versement.zip").write_bytes(b"")
+    return ["versement.zip"]
+
+
 # What a command is called with; those that need nothing are not here.
 EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "egress allow": lambda scene: [
@@ -85,6 +90,7 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
         *("--threshold", "2", "--shares", "3"),
         *("--commune", "Dijon", "secours"),
     ],
+    "vault sip check": _sip,
     "vault set add": lambda scene: [
         *("--commune", DIJON),
         *("--set", "etat-civil", "--kind", "civil-status"),
@@ -96,6 +102,7 @@ REFUSED = {
     "job run",
     "membership verify",
     "vault recovery combine",
+    "vault sip check",
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Any, NoReturn
@@ -244,6 +246,56 @@ def _writing(path: Path) -> Iterator[None]:
         _fail(f"{path} existe déjà ; rien n'est jamais écrit par-dessus.")
     except OSError as error:
         _fail(f"{error.filename or path} : {error.strerror}.")
+
+
+@contextmanager
+def _bar(label: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """What an engine calls with the bytes done and their total."""
+    with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield progress
+
+
+@cli.group()
+def sip() -> None:
+    """Les versements aux archives (SIP, norme SEDA)."""
+
+
+@sip.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--profile",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Profil d'archivage (RELAX NG) du service d'archives.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+@click.pass_context
+def check_sip(context: click.Context, file: Path, profile: Path | None, as_json: bool) -> None:
+    """Vérifier un versement ; 0 : accepté, avec ou sans réserve, 1 : refusé."""
+    from souverain.vault.engine.seda import check
+    from souverain.vault.engine.seda.findings import Verdict
+
+    schema = profile.read_bytes() if profile else None
+    try:
+        with file.open("rb") as opened, _bar("Vérification", hidden=as_json) as progress:
+            found = check.check_sip(opened, progress, schema)
+    except check.ProfileError as error:
+        _fail(str(error))
+    if as_json:
+        _print(asdict(found))
+    else:
+        click.echo(f"{found.verdict} : {file}")
+        for item in found.reasons:
+            click.echo(f"{item.level}  {item.place} : {item.reason}")
+        if found.left_out:
+            click.echo(f"… et {found.left_out} autres raisons.")
+        for left in found.not_checked:
+            click.echo(f"Non vérifié : {left}")
+    context.exit(1 if found.verdict == Verdict.KO else 0)
 
 
 @cli.group()

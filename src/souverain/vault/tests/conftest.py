@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 import pytest
 from django.conf import settings
 
+from souverain.vault.tests.xerces import Xerces, is_installed
+
 SOURCE = Path(__file__).resolve().parents[3]
 PRELUDE = "import django; django.setup()\n"
 DEBIAN = ("/usr/share/doc", "/usr/lib/python3", "/usr/share/perl", "/usr/include", "/usr/lib/gcc")
@@ -255,3 +257,10 @@ def vault_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture(scope="session")
+def xerces(vault_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Xerces:
+    if not is_installed() and not os.environ.get("CI"):
+        pytest.skip("DOMCount is not installed (Debian: libxerces-c-samples)")
+    return Xerces(vault_data / "seda-xsd", tmp_path_factory.mktemp("xsd"))
