@@ -57,6 +57,11 @@ def _proof(scene: Scene) -> list[str]:
     return ["preuve.json"]
 
 
+def _folder(scene: Scene) -> list[str]:
+    Path("RETOUR").mkdir()
+    return ["RETOUR", "sac", "--bagit"]
+
+
 def _sip(scene: Scene) -> list[str]:
     Path("versement.zip").write_bytes(b"")
     return ["versement.zip"]
@@ -84,6 +89,7 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     ],
     "vault device add": lambda scene: ["--commune", DIJON, "--name", "poste", "--role", "backup"],
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
+    "vault export": _folder,
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
     "vault recovery combine": lambda scene: ["--output", "motdepasse.txt"],
     "vault recovery split": lambda scene: [

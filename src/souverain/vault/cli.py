@@ -298,6 +298,66 @@ def check_sip(context: click.Context, file: Path, profile: Path | None, as_json:
     context.exit(1 if found.verdict == Verdict.KO else 0)
 
 
+@cli.command()
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--sip", "form", flag_value="sip", help="Un versement SEDA : un fichier zip.")
+@click.option("--bagit", "form", flag_value="bagit", help="Un dossier BagIt.")
+@click.option("--title", default="", help="Titre ; sinon le nom du dossier.")
+@click.option("--producer", default="", help="Identifiant du service producteur.")
+@click.option("--archives", default="Archives", help="Identifiant du service d'archives.")
+@click.option("--agreement", default="", help="Identifiant du contrat d'entrée.")
+@click.option(
+    "--version", default="2.2", show_default=True, type=click.Choice(("2.1", "2.2", "2.3"))
+)
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def export(
+    source: Path,
+    output: Path,
+    form: str | None,
+    title: str,
+    producer: str,
+    archives: str,
+    agreement: str,
+    version: str,
+    as_json: bool,
+) -> None:
+    """Mettre un dossier restauré en SIP (SEDA) ou en BagIt, pour les archives."""
+    from souverain.vault import export
+    from souverain.vault.engine import bag, folder
+    from souverain.vault.engine.seda import write
+
+    if form is None or (form == "sip" and not (producer.strip() and archives.strip())):
+        raise click.UsageError(
+            "Choisissez --sip ou --bagit." if form is None else "--sip : dites --producer."
+        )
+    title, moment = title.strip() or source.resolve().name, clock.now()
+    try:
+        with _writing(output), _bar("Export", hidden=as_json) as progress:
+            export.refuse_inside(source, output)
+            listing = folder.list_folder(source)
+            if form == "sip":
+                transfer = write.Transfer(
+                    version, moment, title, producer, archives, agreement, export.NOTE
+                )
+                with export.whole_file(output) as file:
+                    write.write_sip(listing, file, transfer, progress)
+            else:
+                about = bag.About(moment, title, producer, export.NOTE)
+                with export.whole_folder(output) as partial:
+                    bag.write_bag(listing, partial, about, progress)
+    except folder.FolderError as error:
+        _fail(str(error))
+    files = sum(not item.is_folder for item in listing.items)
+    if as_json:
+        told = {"output": str(output), "files": files, "bytes": listing.bytes}
+        _print({**told, "left_out": listing.left_out})
+    else:
+        click.echo(f"{files} fichiers, {listing.bytes} octets dans {output}. {export.NOTE}")
+        for name in listing.left_out:
+            click.echo(f"Laissé de côté (lien ou fichier spécial) : {name}", err=True)
+
+
 @cli.group()
 def recovery() -> None:
     """La clé de secours, partagée entre plusieurs personnes."""
