@@ -245,7 +245,7 @@ def _writing(path: Path) -> Iterator[None]:
     except FileExistsError:
         _fail(f"{path} existe déjà ; rien n'est jamais écrit par-dessus.")
     except OSError as error:
-        _fail(f"{error.filename or path} : {error.strerror}.")
+        _fail(f"{error.filename or path} : lecture ou écriture impossible ({error.strerror}).")
 
 
 @contextmanager
@@ -331,7 +331,7 @@ def export(
         raise click.UsageError(
             "Choisissez --sip ou --bagit." if form is None else "--sip : dites --producer."
         )
-    title, moment = title.strip() or source.resolve().name, clock.now()
+    title, moment = title.strip() or folder.shown(source.resolve().name), clock.now()
     try:
         with _writing(output), _bar("Export", hidden=as_json) as progress:
             export.refuse_inside(source, output)

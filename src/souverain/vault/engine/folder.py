@@ -21,7 +21,7 @@ class FolderError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """A file, or a folder with nothing in it below which anything is exported."""
+    """A file or a folder."""
 
     parts: tuple[str, ...]
     """Names from the exported folder down; empty for that folder itself."""
@@ -33,7 +33,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        return "/".join(self.parts)
+        return shown("/".join(self.parts))
 
 
 @dataclass
@@ -55,6 +55,11 @@ class Listing:
         return following[: len(parts)] != parts or not following
 
 
+def shown(name: str) -> str:
+    """A name from the disk as text that can be printed: Linux has names that are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def list_folder(source: Path) -> Listing:
     """What a folder holds. Raises FolderError when it is nested too deep."""
     listing = Listing(source, [Item((), is_folder=True)])
@@ -71,7 +76,7 @@ def list_folder(source: Path) -> Listing:
         if stat.S_ISDIR(status.st_mode):
             if len(path) > MAX_DEPTH:
                 raise FolderError(
-                    f"Plus de {MAX_DEPTH} dossiers les uns dans les autres : {path[0]}."
+                    f"Plus de {MAX_DEPTH} dossiers les uns dans les autres : {shown(path[0])}."
                 )
             listing.items.append(Item(path, is_folder=True))
             todo.append(iter(_entries(Path(entry.path))))
@@ -80,7 +85,7 @@ def list_folder(source: Path) -> Listing:
             modified_s = status.st_mtime_ns // 10**9
             listing.items.append(Item(path, False, status.st_size, modified_s))
         else:
-            listing.left_out.append("/".join(path))
+            listing.left_out.append(shown("/".join(path)))
     return listing
 
 

@@ -223,6 +223,13 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert "acte\ufffd.txt" in paths_in(made)
     with pytest.raises(folder.FolderError, match="UTF-8"):
         bag_of(source, tmp_path / "sac")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/mairie\xe9"))
+    odd.mkdir()
+    Path(os.fsdecode(os.fsencode(odd) + b"/lien\xe9")).symlink_to("x")
+    outcome = export(str(odd), str(tmp_path / "autre"), "--bagit", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads(outcome.stdout)["left_out"] == ["lien\ufffd"]
+    assert bagit.Bag(str(tmp_path / "autre")).info["External-Description"] == "mairie\ufffd"
 
 
 def test_names_that_only_accents_tell_apart(tmp_path: Path) -> None:
