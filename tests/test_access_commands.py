@@ -67,6 +67,16 @@ def _repository(scene: Scene) -> list[str]:
     return ["depot", "--password-file", "motdepasse.txt"]
 
 
+def _folder(scene: Scene) -> list[str]:
+    Path("RETOUR").mkdir()
+    return ["RETOUR", "sac", "--bagit"]
+
+
+def _sip(scene: Scene) -> list[str]:
+    Path("versement.zip").write_bytes(b"")
+    return ["versement.zip"]
+
+
 # What a command is called with; those that need nothing are not here.
 EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "egress allow": lambda scene: [
@@ -89,17 +99,30 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     ],
     "vault device add": lambda scene: ["--commune", DIJON, "--name", "poste", "--role", "backup"],
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
+    "vault export": _folder,
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
     "vault repository check": _repository,
     "vault repository ls": _repository,
     "vault repository restore": lambda scene: [*_repository(scene), "--target", "rendu"],
+    "vault recovery combine": lambda scene: ["--output", "motdepasse.txt"],
+    "vault recovery split": lambda scene: [
+        *("--threshold", "2", "--shares", "3"),
+        *("--commune", "Dijon", "secours"),
+    ],
+    "vault sip check": _sip,
     "vault set add": lambda scene: [
         *("--commune", DIJON),
         *("--set", "etat-civil", "--kind", "civil-status"),
     ],
 }
 # Commands whose example is refused: what they journal is the refusal, if anything.
-REFUSED = {"territory import outlines", "job run", "membership verify"}
+REFUSED = {
+    "territory import outlines",
+    "job run",
+    "membership verify",
+    "vault recovery combine",
+    "vault sip check",
+}
 
 
 @pytest.fixture

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
 
 import click
 import orjson
 from django.core.exceptions import ValidationError
 
-from souverain.core import access
+from souverain.core import access, clock
 from souverain.core.models import Device, Organisation
 from souverain.vault import services
 from souverain.vault.api import DepositSetItem, DeviceItem
@@ -207,3 +213,208 @@ def _sets(commune: str | None) -> list[dict[str, Any]]:
 
 def _set_json(found: DepositSet) -> dict[str, Any]:
     return DepositSetItem.of(found).model_dump()
+
+
+# What runs where the password is: no record, no journal; nothing is ever written over ------------
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        _fail(f"{path} existe déjà ; rien n'est jamais écrit par-dessus.")
+    except OSError as error:
+        _fail(f"{error.filename or path} : lecture ou écriture impossible ({error.strerror}).")
+
+
+@contextmanager
+def _bar(label: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """What an engine calls with the bytes done and their total."""
+    with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield progress
+
+
+@cli.group()
+def sip() -> None:
+    """Les versements aux archives (SIP, norme SEDA)."""
+
+
+@sip.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--profile",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Profil d'archivage (RELAX NG) du service d'archives.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+@click.pass_context
+def check_sip(context: click.Context, file: Path, profile: Path | None, as_json: bool) -> None:
+    """Vérifier un versement ; 0 : accepté, avec ou sans réserve, 1 : refusé."""
+    from souverain.vault.engine.seda import check
+    from souverain.vault.engine.seda.findings import Verdict
+
+    schema = profile.read_bytes() if profile else None
+    try:
+        with file.open("rb") as opened, _bar("Vérification", hidden=as_json) as progress:
+            found = check.check_sip(opened, progress, schema)
+    except check.ProfileError as error:
+        _fail(str(error))
+    if as_json:
+        _print(asdict(found))
+    else:
+        click.echo(f"{found.verdict} : {file}")
+        for item in found.reasons:
+            click.echo(f"{item.level}  {item.place} : {item.reason}")
+        if found.left_out:
+            click.echo(f"… et {found.left_out} autres raisons.")
+        for left in found.not_checked:
+            click.echo(f"Non vérifié : {left}")
+    context.exit(1 if found.verdict == Verdict.KO else 0)
+
+
+@cli.command()
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--sip", "form", flag_value="sip", help="Un versement SEDA : un fichier zip.")
+@click.option("--bagit", "form", flag_value="bagit", help="Un dossier BagIt.")
+@click.option("--title", default="", help="Titre ; sinon le nom du dossier.")
+@click.option("--producer", default="", help="Identifiant du service producteur.")
+@click.option("--archives", default="Archives", help="Identifiant du service d'archives.")
+@click.option("--agreement", default="", help="Identifiant du contrat d'entrée.")
+@click.option(
+    "--version", default="2.2", show_default=True, type=click.Choice(("2.1", "2.2", "2.3"))
+)
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def export(
+    source: Path,
+    output: Path,
+    form: str | None,
+    title: str,
+    producer: str,
+    archives: str,
+    agreement: str,
+    version: str,
+    as_json: bool,
+) -> None:
+    """Mettre un dossier restauré en SIP (SEDA) ou en BagIt, pour les archives."""
+    from souverain.vault import export
+    from souverain.vault.engine import bag, folder
+    from souverain.vault.engine.seda import write
+
+    if form is None or (form == "sip" and not (producer.strip() and archives.strip())):
+        raise click.UsageError(
+            "Choisissez --sip ou --bagit." if form is None else "--sip : dites --producer."
+        )
+    title, moment = title.strip() or folder.shown(source.resolve().name), clock.now()
+    try:
+        with _writing(output), _bar("Export", hidden=as_json) as progress:
+            export.refuse_inside(source, output)
+            listing = folder.list_folder(source)
+            if form == "sip":
+                transfer = write.Transfer(
+                    version, moment, title, producer, archives, agreement, export.NOTE
+                )
+                with export.whole_file(output) as file:
+                    write.write_sip(listing, file, transfer, progress)
+            else:
+                about = bag.About(moment, title, producer, export.NOTE)
+                with export.whole_folder(output) as partial:
+                    bag.write_bag(listing, partial, about, progress)
+    except folder.FolderError as error:
+        _fail(str(error))
+    files = sum(not item.is_folder for item in listing.items)
+    if as_json:
+        told = {"output": str(output), "files": files, "bytes": listing.bytes}
+        _print({**told, "left_out": listing.left_out})
+    else:
+        click.echo(f"{files} fichiers, {listing.bytes} octets dans {output}. {export.NOTE}")
+        for name in listing.left_out:
+            click.echo(f"Laissé de côté (lien ou fichier spécial) : {name}", err=True)
+
+
+@cli.group()
+def recovery() -> None:
+    """La clé de secours, partagée entre plusieurs personnes."""
+
+
+@recovery.command("split")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--threshold", required=True, type=click.IntRange(2, 16), help="Parts qui suffisent.")
+@click.option("--shares", "count", required=True, type=click.IntRange(2, 16), help="Parts à faire.")
+@click.option("--commune", required=True, help="Nom de la commune, à imprimer.")
+@click.option("--set", "set_code", default="general", show_default=True, help="Dépôt, à imprimer.")
+@click.option("--holder", "holders", multiple=True, help="Titulaire ; une fois par part, ou aucun.")
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def split(
+    output: Path,
+    threshold: int,
+    count: int,
+    commune: str,
+    set_code: str,
+    holders: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Tirer une clé de secours ; ses feuilles et son mot de passe vont dans un nouveau dossier."""
+    from souverain.vault import recovery
+    from souverain.vault.engine.shares import Sheet
+
+    if threshold > count:
+        raise click.UsageError(f"--threshold {threshold} : il n'y a que {count} parts.")
+    if holders and len(holders) != count:
+        raise click.UsageError(f"--holder : {len(holders)} titulaires pour {count} parts.")
+    key = recovery.draw(threshold, count)
+    sheets = [
+        Sheet(commune, set_code, holder, count, clock.today()) for holder in holders or [""] * count
+    ]
+    with _writing(output):
+        recovery.write(key, sheets, output)
+    password, folder = output / recovery.PASSWORD_FILE, quote(str(output))
+    if as_json:
+        _print({"key": key.name, "threshold": threshold, "shares": count, "folder": str(output)})
+    else:
+        click.echo(
+            f"Clé {key.name} : {threshold} parts sur {count} suffisent. À faire maintenant :\n"
+            f"1. restic --repository-file depot.txt --password-file motdepasse.txt key add "
+            f"--user {key.name} --host partage --new-password-file {quote(str(password))}\n"
+            f"2. Imprimez les {count} feuilles de {output}, remettez chacune à son titulaire.\n"
+            f"3. Effacez le dossier : find {folder} -type f -exec shred -u {{}} + && rmdir {folder}"
+        )
+
+
+@recovery.command("combine")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Fichier à créer, pour restic --password-file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def combine(output: Path, as_json: bool) -> None:
+    """Demander les feuilles l'une après l'autre, et écrire le mot de passe qu'elles donnent."""
+    from souverain.vault import recovery
+    from souverain.vault.engine.shares import ShareError
+
+    def ask(label: str) -> str:
+        return str(click.prompt(label, err=True))
+
+    def tell(message: str) -> None:
+        click.echo(message, err=True)
+
+    if output.exists():
+        _fail(f"{output} existe déjà ; rien n'est jamais écrit par-dessus.")
+    try:
+        password = recovery.gather(ask, tell)
+    except ShareError as error:
+        _fail(str(error))
+    with _writing(output):
+        recovery.write_secret(output, f"{password}\n")
+    if as_json:
+        _print({"output": str(output)})
+    else:
+        click.echo(f"Le mot de passe est dans {output}, que vous seul pouvez lire.")

@@ -19,6 +19,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
+
+from souverain.vault.tests.xerces import Xerces, is_installed
 
 SOURCE = Path(__file__).resolve().parents[3]
 PRELUDE = "import django; django.setup()\n"
@@ -252,3 +255,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made.start()
     yield made
     made.kill()
+
+
+@pytest.fixture(scope="session")
+def vault_data() -> Path:
+    """The vault's test data: never part of the project, each with its licence beside it."""
+    shared = os.environ.get("SOUVERAIN_TEST_DATA") or settings.PROJECT / "../shared/data"
+    folder = Path(shared) / "vault"
+    if not folder.exists():
+        message = f"SOUVERAIN_TEST_DATA: {folder} is missing"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def xerces(vault_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Xerces:
+    if not is_installed() and not os.environ.get("CI"):
+        pytest.skip("DOMCount is not installed (Debian: libxerces-c-samples)")
+    return Xerces(vault_data / "seda-xsd", tmp_path_factory.mktemp("xsd"))
