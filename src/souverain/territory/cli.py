@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,7 @@ def import_() -> None:
 @_json
 def outlines(file: Path, departement: str, source: str, as_json: bool) -> None:
     """Remplace les limites approximatives par les contours réels (.gpkg, .shp, .geojson)."""
-    stream = click.get_text_stream("stderr")
-    bar = click.progressbar(length=1, label="Contours", file=stream, hidden=as_json)
+    bar = click.progressbar(length=1, label="Contours", file=sys.stderr, hidden=as_json)
 
     def progress(done: int, total: int) -> None:
         bar.length = total
