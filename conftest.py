@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ os.environ["SOUVERAIN_HOME"] = HOME
 # Here and not in pyproject.toml: pytest-django would read the settings before this file.
 os.environ["DJANGO_SETTINGS_MODULE"] = "souverain.config.settings"
 django.setup()
+# A shell makes what it runs in the background deaf to Ctrl-C, and so what the tests start from there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,7 +35,8 @@ _OF_FILES = {
 def as_click(error: BaseException) -> click.ClickException | None:
     """The fault to tell; None for what is not one: a plain exit, or a mistake of the program."""
     if isinstance(error, click.FileError) and isinstance(error.__cause__, OSError):
-        error = error.__cause__
+        # What was asked for, and not the file that is written beside it first.
+        error = OSError(error.__cause__.errno, error.message, error.filename)
     if isinstance(error, click.ClickException):
         return error
     if isinstance(error, click.Abort):
