@@ -74,9 +74,6 @@ class JournalForm(forms.Form):
         return last
 
 
-_NOTHING = "n'ouvre encore rien"
-
-
 class TokenForm(forms.Form):
     LIVES = ((30, "30 jours"), (90, "3 mois"), (365, "1 an"))
 
@@ -95,12 +92,13 @@ class TokenForm(forms.Form):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """`opened`: the operations of the API that ask for each right; those that open one first."""
+        """`opened`: the operations of the API that ask for each right; a right that opens none is of
+        no use to a token."""
         super().__init__(*args, **kwargs)
-        useful_first = sorted(held, key=lambda permission: permission.code not in opened)
         self.fields["scopes"].choices = [  # type: ignore[attr-defined]
-            (item.code, f"{item.title} ({', '.join(opened.get(item.code, [_NOTHING]))})")
-            for item in useful_first
+            (item.code, f"{item.title} ({', '.join(opened[item.code])})")
+            for item in held
+            if item.code in opened
         ]
 
     @property

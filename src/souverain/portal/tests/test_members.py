@@ -518,8 +518,8 @@ def make_token(client: Client, *scopes: str, days: str = "30") -> Any:
 
 def test_a_token_is_shown_once_and_only_its_digest_is_kept(admin: Client, cast: Cast) -> None:
     page = admin.get("/profil/jetons/").content.decode()
-    assert "Inviter et retirer des membres" in page and "Exploiter le cloud" not in page
-    answer = make_token(admin, "core.members")
+    assert "Lire le journal" in page and "Exploiter le cloud" not in page
+    answer = make_token(admin, "core.journal")
     assert answer.redirect_chain, "a reload of the page that shows it makes no other token"
     [secret] = set(re.findall(r"souv_[\w-]{43}", answer.content.decode()))
     assert "no-store" in answer.headers["Cache-Control"]
@@ -528,7 +528,7 @@ def test_a_token_is_shown_once_and_only_its_digest_is_kept(admin: Client, cast: 
     page = admin.get("/profil/jetons/").content.decode()
     assert "export" in page and "jamais" in page and secret not in page
     holder = access.of_token(secret)
-    assert holder is not None and holder.scopes == {"core.members"}
+    assert holder is not None and holder.scopes == {"core.journal"}
     assert "jamais" not in admin.get("/profil/jetons/").content.decode()
 
     admin.post(f"/profil/jetons/{token.pk}/revoquer/")
@@ -540,17 +540,22 @@ def test_a_token_is_shown_once_and_only_its_digest_is_kept(admin: Client, cast: 
 def test_a_person_grants_a_token_only_what_they_hold(admin: Client, scope: str) -> None:
     assert make_token(admin, scope).status_code == 422
     assert make_token(admin).status_code == 422
-    assert make_token(admin, "core.members", days="9999").status_code == 422
+    assert make_token(admin, "core.journal", days="9999").status_code == 422
     assert not ApiToken.objects.exists()
 
 
+def test_who_has_no_right_that_opens_the_api_is_told_so(cast: Cast) -> None:
+    page = signed_in(cast.people[Role.AGENT]).get("/profil/jetons/").content.decode()
+    assert "n'ouvre encore l'API" in page and "<form" not in page.partition("Créer un jeton")[2]
+
+
 def test_a_scope_dies_with_the_role_that_gave_it(admin: Client, cast: Cast) -> None:
-    secret = re.findall(r"souv_[\w-]{43}", make_token(admin, "core.members").content.decode())[0]
+    secret = re.findall(r"souv_[\w-]{43}", make_token(admin, "core.journal").content.decode())[0]
     user = cast.people[Role.COMMUNE_ADMIN]
     services.remove_role(access.SYSTEM, user.role_assignments.get(), knowingly=True)
     holder = access.of_token(secret)
     assert holder is not None
-    assert not access.permits(holder, "core.members", organisation=cast.dijon)
+    assert not access.permits(holder, "core.journal", organisation=cast.dijon)
 
 
 def test_a_token_opens_no_page_and_makes_no_token(
@@ -586,8 +591,8 @@ def test_the_tokens_of_somebody_else_are_out_of_reach(admin: Client, cast: Cast)
 
 def test_tokens_are_bounded(admin: Client, monkeypatch: Any) -> None:
     monkeypatch.setattr(services, "LIVE_TOKENS_MAX", 1)
-    assert make_token(admin, "core.members").status_code == 200
-    assert make_token(admin, "core.members").status_code == 422
+    assert make_token(admin, "core.journal").status_code == 200
+    assert make_token(admin, "core.journal").status_code == 422
 
 
 def test_an_operator_with_a_password_alone_is_asked_for_a_second_factor(
