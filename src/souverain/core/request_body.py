@@ -75,17 +75,19 @@ def _announced_bytes(scope: Any) -> int:
 
 
 _SAID = {
-    408: "L'envoi a duré plus de 2 minutes : rien n'a été pris. Réessayez.",
-    413: "L'envoi dépasse 5 Mio : rien n'a été pris.",
+    408: ("Demande trop lente", "L'envoi a duré plus de 2 minutes : rien n'a été pris. Réessayez."),
+    413: ("Demande trop longue", "L'envoi dépasse 5 Mio : rien n'a été pris."),
 }
 
 
 async def _refuse(status: int, scope: Any, send: Send) -> None:
+    title, detail = _SAID[status]
     if scope["path"].startswith("/api/"):
         kind = b"application/problem+json"
-        text = json.dumps({"type": "about:blank", "title": _SAID[status], "status": status})
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        text = json.dumps(problem)
     else:
-        kind, text = b"text/plain; charset=utf-8", f"{_SAID[status]}\n"
+        kind, text = b"text/plain; charset=utf-8", f"{detail}\n"
     body = text.encode()
     headers = [
         (b"content-type", kind),
