@@ -54,7 +54,7 @@ class Commands(click.Group):
         if name not in self.list_commands(context):
             return None
         if name in _ALONE:
-            return Room(name)
+            return french.of_command(Room(name))
         if name in _KERNEL:
             module = _with_django("souverain.console", waits_for_the_database=name == "worker")
             return french.of_command(getattr(module, _KERNEL[name]))

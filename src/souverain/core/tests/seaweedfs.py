@@ -75,6 +75,8 @@ class SeaweedFS:
                     *(f"-s3.port={self.s3}", f"-master.port={self.master}"),
                     *(f"-volume.port={self.volume}", f"-filer.port={self.filer}"),
                     *("-master.volumeSizeLimitMB=64", "-volume.max=40", "-s3.iam=false"),
+                    # Their default ports are fixed: two runs on one machine would collide.
+                    *("-s3.port.iceberg=0", "-s3.port.lance=0"),
                 ],
                 stdout=log,
                 stderr=log,

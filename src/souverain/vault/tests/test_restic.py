@@ -17,7 +17,7 @@ pytestmark = pytest.mark.db_both
 def test_round_trip_then_ransomware_then_back_in_time(
     server: Server, tree: Path, tmp_path: Path
 ) -> None:
-    repository = server.device(roles="backup restore prune")
+    repository = server.device(roles="backup restore prune", scope="aller-retour")
     kept = tmp_path / "gardé"
     restic(repository, tmp_path, "init")
     restic(repository, tmp_path, "backup", "mairie")
