@@ -16,7 +16,10 @@ pytestmark = pytest.mark.db_both
 _SHIM = """#!/bin/sh
 case "$(basename "$0")" in
   nano|vi) cat "$HOME/tapé-$1" > "$1" ;;
-  crontab) if [ "$1" = "-l" ]; then cat "$HOME/crontab"; else cat > "$HOME/crontab"; fi ;;
+  crontab)
+    # As the real one: what is read becomes the table when all of it has come.
+    if [ "$1" = "-l" ]; then cat "$HOME/crontab"
+    else cat > "$HOME/crontab.new" && mv "$HOME/crontab.new" "$HOME/crontab"; fi ;;
 esac
 """
 
