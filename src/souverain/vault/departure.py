@@ -9,7 +9,7 @@ even while the commune has come back.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +45,8 @@ def export(code: str) -> Export | None:
     `<set>/deleted/` what the clients deleted, in the same layout, to be laid over it."""
     if not _sets(code).exists():
         return None
-    distinct = _objects(code).order_by().values("deposit_set", "type", "name", "size").distinct()
+    on_disk = _objects(code).filter(reaped_at=None)
+    distinct = on_disk.order_by().values("deposit_set", "type", "name", "size").distinct()
     figures = distinct.aggregate(total=Sum("size"))
     return Export(
         room=ROOM,
@@ -89,6 +90,7 @@ def _object_json(row: StoredObject) -> Mapping[str, Any]:
         "size_bytes": row.size,
         "received_at": clock.rfc3339(row.received_at),
         "died_at": row.died_at and clock.rfc3339(row.died_at),
+        "reaped_at": row.reaped_at and clock.rfc3339(row.reaped_at),
         "device": row.device_id,
     }
 
@@ -96,7 +98,8 @@ def _object_json(row: StoredObject) -> Mapping[str, Any]:
 def _files(code: str) -> Iterator[ExportedFile]:
     """Each stored object once: living ones first, then the dead that no living one repeats."""
     for found in _sets(code):
-        rows = _objects(code).filter(deposit_set=found).order_by("type", "name", "pk")
+        rows = _objects(code).filter(deposit_set=found, reaped_at=None)
+        rows = rows.order_by("type", "name", "pk")
         for row in rows.filter(died_at=None).iterator(_PAGE):
             yield _file(row, "repository")
         living = StoredObject.objects.filter(deposit_set=found, died_at=None)
@@ -200,20 +203,8 @@ def sweep(code: str) -> int:
         with transaction.atomic():
             serialise_writers()
             for key in keys[start : start + _BATCH]:
-                if not _vouched_for(code, key.split("/")[2:]):
-                    destroyed += store.remove(key)
+                destroyed += services.discard(key)
     with transaction.atomic():
         serialise_writers()
         store.tidy(prefix)
     return destroyed
-
-
-def _vouched_for(code: str, parts: Sequence[str]) -> bool:
-    """Whether a record of the present, or a lock of a set that exists, names this file."""
-    if len(parts) < 2:
-        return False
-    set_code, kind, name = parts[0], parts[1], parts[-1]
-    sets = _sets(code).filter(code=set_code)
-    if kind == "locks":
-        return sets.exists()
-    return StoredObject.objects.filter(deposit_set__in=sets, type=kind, name=name).exists()
