@@ -17,10 +17,11 @@ from django.db import connection, transaction
 from django.db.models import ForeignObjectRel, Model, QuerySet, Sum
 
 from souverain.core import clock
+from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
-from souverain.core.queries import Erased, Export, ExportedFile, Forgotten
+from souverain.core.queries import Erased, Export, ExportedFile, Forgotten, Kept, StillKept
 from souverain.core.transactions import serialise_writers
-from souverain.vault import services
+from souverain.vault import retention, services
 from souverain.vault.models import DepositSet, ReadDay, StoredObject
 
 ROOM, TITLE = "vault", "Le coffre-fort"
@@ -120,13 +121,51 @@ def _file(row: StoredObject, folder: str) -> ExportedFile:
     )
 
 
+# Ending ------------------------------------------------------------------------------------------
+
+
+def end(code: str) -> int:
+    """End the life of all that the commune deposited, in the caller's transaction: from here on
+    the locks run. Nothing leaves the disk. Returns how many objects died."""
+    return sum(retention.bury_all(found) for found in _sets(code))
+
+
+def erasable_on(code: str) -> Kept | None:
+    """What still keeps the commune's copies: a hold, a life, a lock, or a clock to be confirmed."""
+    sets = list(_sets(code))
+    if any(retention.holds(found) for found in sets):
+        return Kept(
+            ROOM, None, "Un dépôt est gelé ou sous conservation exigée : il faut d'abord la lever."
+        )
+    if StoredObject.objects.filter(deposit_set__in=sets, died_at=None).exists():
+        days = max(retention.lock_days(found) for found in sets)
+        return Kept(
+            ROOM,
+            None,
+            f"Les sauvegardes restent {days} jours après la décision d'effacer : personne, pas "
+            "même le Département, ne peut les détruire plus tôt.",
+        )
+    ends = [retention.free_from(found) for found in sets]
+    if None in ends:
+        return Kept(ROOM, None, retention.health().message)
+    until = max((found for found in ends if found is not None), default=None)
+    if until is None or until <= clock.now():
+        return None
+    sentence = f"Les sauvegardes sont gardées jusqu'au {datetime_fr(until)}, puis détruites."
+    return Kept(ROOM, until, sentence)
+
+
 # Forgetting --------------------------------------------------------------------------------------
 
 
 def forget(code: str) -> Forgotten:
     """Forget every record of the vault on the commune, in the caller's transaction, which must be
-    durable before `sweep`. The devices were revoked before."""
+    durable before `sweep`. The devices were revoked before. Raises StillKept while a lock or a
+    hold keeps one byte."""
     serialise_writers()
+    kept = erasable_on(code)
+    if kept is not None:
+        raise StillKept(kept.sentence)
     sizes = {
         services.object_key(row.deposit_set, row.type, row.name): row.size
         for row in _objects(code).iterator(_PAGE)

@@ -49,6 +49,18 @@ def _export(code: str) -> queries.Export | None:
     return export(code)
 
 
+def _end(code: str) -> int:
+    from souverain.vault.departure import end
+
+    return end(code)
+
+
+def _erasable_on(code: str) -> queries.Kept | None:
+    from souverain.vault.departure import erasable_on
+
+    return erasable_on(code)
+
+
 def _forget(code: str) -> queries.Forgotten:
     from souverain.vault.departure import forget
 
@@ -142,6 +154,8 @@ ROOM = Room(
         (queries.commune_card, _card),
         (queries.awaited, _awaited),
         (queries.export_of_commune, _export),
+        (queries.end_of_commune, _end),
+        (queries.erasable_on, _erasable_on),
         (queries.forget_commune, _forget),
         (queries.sweep_commune, _sweep),
     ),
