@@ -233,6 +233,9 @@ def reap(actor: Actor, *, dry_run: bool = False, confirm_clock: bool = False) ->
     for pk, at in list(cut.values_list("pk", "at")):
         _finish(StoredObject.objects.filter(reaped_at=at))
         cut.filter(pk=pk).update(ended_at=clock.now())
+    from souverain.vault import destruction  # which stands on this module
+
+    destruction.execute_due(this.at)
     report = _reap(actor, seen(), this.at, dry_run=False)
     ReaperPass.objects.filter(pk=this.pk).update(ended_at=clock.now())
     return report

@@ -33,6 +33,7 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device
 from souverain.core.objects import CHUNK, Incoming, StoreUnavailable, WrongContent
 from souverain.vault import services
+from souverain.vault.announcements import announce
 from souverain.vault.models import DepositSet
 from souverain.vault.services import ConfigExists, QuotaExceeded
 
@@ -510,6 +511,14 @@ def _find(request: Request) -> _Found:
     free = request.kind != "data" or request.allows("restore")
     if not (free or services.charge_read(request.deposit_set, request.device, length)):
         raise Refused(403, "Lecture refusée : cet appareil ne fait que sauvegarder.", "reads")
+    if request.kind == "data" and request.allows("restore"):
+        try:
+            announce(request.deposit_set, request.device, "restored")
+        except DatabaseError as error:
+            # A full disk must not keep anybody from reading back what is there.
+            if not _is_full(error):
+                raise
+            logger.error("a restore could not be announced: %s", error)
     key = services.object_key(request.deposit_set, request.kind, request.name)
     chunks = services.store().read(key, start, length)
     try:

@@ -20,6 +20,7 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation, User
 from souverain.core.objects import AlreadyThere, Incoming, Store
 from souverain.core.transactions import serialise_writers
+from souverain.vault.announcements import announce
 from souverain.vault.models import (
     DEFAULT_QUOTA_BYTES,
     DepositSet,
@@ -513,6 +514,7 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
     current = _as_it_is_now(deposit_set)
     living.died_at = current.last_instant = _next_instant(current, actor)
     living.save(update_fields=["died_at"])
+    announce(current, device, "pruned")
     current.live_bytes -= living.size
     if kind == "snapshots":
         left = alive(current).filter(type="snapshots").order_by("-received_at")

@@ -468,7 +468,8 @@ for step in range(0, 34):
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Server:
-    server = Server(tmp_path / "home", database_url=os.environ.get("DATABASE_URL", ""))
+    """One of its own, whose database is SQLite whatever the run's is."""
+    server = Server(tmp_path / "home")
     server.home.mkdir()
     server.prepare()
     return server
@@ -476,8 +477,6 @@ def own_server(tmp_path: Path) -> Server:
 
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_reaper_killed_leaves_records_and_bytes_in_step(own_server: Server, nth: int) -> None:
-    if os.environ.get("DATABASE_URL"):
-        pytest.skip("the server under test shares the run's PostgreSQL")
     own_server.start()
     try:
         client = Client(own_server.device(roles="backup restore prune"))
@@ -513,16 +512,21 @@ def test_a_moment_that_is_not_complete_any_more_is_told_so(device: Device, serve
     assert [moment.snapshots for moment in history.moments(deposit_set)] == []
     assert history.is_complete(deposit_set, deposit_set.complete_since)
     assert not history.is_complete(deposit_set, deposit_set.complete_since - TICK)
-    client = Client(server.device(scope="moments"))
-    assert client.put(b"quelque chose") == 200
-    past = client.path.rstrip("/") + "@2026-11-24T12:00:00Z/snapshots/"
-    server.python(
-        "from souverain.vault.models import DepositSet\nfrom souverain.core import clock\n"
-        "DepositSet.objects.filter(code='moments').update(complete_since=clock.now())"
-    )
-    status, message = client.ask("GET", past)
-    assert status == 410 and "complets depuis le" in message.decode()
-    assert client.ask("GET", "data/")[0] == 200
+    own_server.start()
+    try:
+        client = Client(own_server.device())
+        assert client.put(b"quelque chose") == 200
+        past = client.path.rstrip("/") + "@2026-11-24T12:00:00Z/snapshots/"
+        assert client.ask("GET", past) == (200, b"[]")
+        own_server.python(
+            "from souverain.vault.models import DepositSet\nfrom souverain.core import clock\n"
+            "DepositSet.objects.update(complete_since=clock.now())"
+        )
+        status, message = client.ask("GET", past)
+        assert status == 410 and "complets depuis le" in message.decode()
+        assert client.ask("GET", "data/")[0] == 200
+    finally:
+        own_server.kill()
 
 
 def test_nothing_else_in_the_room_removes_objects() -> None:
@@ -550,8 +554,6 @@ def test_nothing_else_in_the_room_removes_objects() -> None:
 def test_forged_times_shorten_nothing(own_server: Server, tree: Path, tmp_path: Path) -> None:
     """A thief of the credentials floods the set with snapshots of the future, forgets, prunes, and
     the reaper passes every day: each real state of the last 90 days restores to the byte."""
-    if os.environ.get("DATABASE_URL"):
-        pytest.skip("the server under test shares the run's PostgreSQL")
     own_server.start()
     try:
         repository = own_server.device(roles="backup restore prune")
