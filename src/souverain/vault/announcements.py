@@ -30,6 +30,7 @@ _TOLD = {
         "demandé, révoquez-le.",
     ),
 }
+_VERBS = {"restored": "vault.restored", "pruned": "vault.pruned"}
 _known: set[tuple[str, str, date]] = set()
 """What this process knows to be told already: an object's read costs no question then."""
 
@@ -54,16 +55,16 @@ def _remember(key: tuple[str, str, date]) -> None:
 
 
 def _tell(deposit_set: DepositSet, device: Device, act: str) -> None:
-    organisation, verb = deposit_set.organisation, f"vault.{act}"
+    organisation = deposit_set.organisation
     told = {"set": deposit_set.code, "device": device.pk}
     journal.append(
         access.of_device(device),
-        verb,
+        _VERBS[act],
         organisation=organisation.code,
         object=deposit_set.code,
         data=told,
     )
-    events.emit(verb, organisation=organisation.code, payload=told)
+    events.emit(_VERBS[act], organisation=organisation.code, payload=told)
     others = User.objects.filter(role_assignments__organisation=organisation, is_active=True)
     if device.holder_id is not None:
         others = others.exclude(pk=device.holder_id)

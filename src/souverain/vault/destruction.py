@@ -23,6 +23,12 @@ from souverain.vault import retention
 from souverain.vault.models import DepositSet, Destruction
 
 DELAY = timedelta(days=7)
+_VERBS = {
+    "asked": "vault.destruction_asked",
+    "approved": "vault.destruction_approved",
+    "cancelled": "vault.destruction_cancelled",
+    "executed": "vault.destruction_executed",
+}
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ def _step(
     deposit_set = found.deposit_set
     journal.append(
         actor,
-        f"vault.destruction_{step}",
+        _VERBS[step],
         organisation=deposit_set.organisation.code,
         object=deposit_set.code,
         data={"destruction": found.pk, **data},

@@ -38,6 +38,8 @@ from souverain.vault.engine.retention import (
 from souverain.vault.models import DepositSet, Hold, Lock, ReaperPass, StoredObject
 
 _BATCH = 500
+_PLACED = {Hold.Kind.LEGAL: "vault.hold_placed", Hold.Kind.FREEZE: "vault.frozen"}
+_LIFTED = {Hold.Kind.LEGAL: "vault.hold_lifted", Hold.Kind.FREEZE: "vault.thawed"}
 _WORDS = {
     Doubt.LEAPT: "l'horloge du serveur a sauté de plus de {days} jours depuis le dernier passage, "
     "ou le service a été arrêté aussi longtemps",
@@ -132,8 +134,7 @@ def _place(
         placed_by=str(actor),
         placed_at=clock.now(),
     )
-    verb = "vault.hold_placed" if kind is Hold.Kind.LEGAL else "vault.frozen"
-    _journal(actor, verb, deposit_set, reason=reason, hold=placed.pk)
+    _journal(actor, _PLACED[kind], deposit_set, reason=reason, hold=placed.pk)
     return placed
 
 
@@ -146,7 +147,7 @@ def lift(actor: Actor, hold: Hold) -> None:
         raise ValidationError("Cette conservation exigée est déjà levée.")
     if hold.placed_by == str(actor):
         raise ValidationError("Vous l'avez posée : une autre personne doit la lever.")
-    _lift(actor, hold, "vault.hold_lifted")
+    _lift(actor, hold)
 
 
 @transaction.atomic
@@ -157,17 +158,17 @@ def thaw(actor: Actor, deposit_set: DepositSet) -> None:
     serialise_writers()
     for frozen in holds(deposit_set):
         if frozen.kind == Hold.Kind.FREEZE:
-            _lift(actor, frozen, "vault.thawed")
+            _lift(actor, frozen)
 
 
 def is_operator(actor: Actor) -> bool:
     return actor.is_trusted or access.operates_departement(actor)
 
 
-def _lift(actor: Actor, hold: Hold, verb: str) -> None:
+def _lift(actor: Actor, hold: Hold) -> None:
     hold.lifted_by, hold.lifted_at = str(actor), clock.now()
     hold.save(update_fields=["lifted_by", "lifted_at"])
-    _journal(actor, verb, hold.deposit_set, hold=hold.pk)
+    _journal(actor, _LIFTED[Hold.Kind(hold.kind)], hold.deposit_set, hold=hold.pk)
 
 
 # The clock ---------------------------------------------------------------------------------------
