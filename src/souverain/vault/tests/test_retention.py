@@ -499,7 +499,9 @@ def test_a_reaper_killed_leaves_records_and_bytes_in_step(own_server: Server, nt
         own_server.kill()
 
 
-def test_a_moment_that_is_not_complete_any_more_is_told_so(device: Device, server: Server) -> None:
+def test_a_moment_that_is_not_complete_any_more_is_told_so(
+    device: Device, own_server: Server
+) -> None:
     first_pass()
     with clock.frozen(NOON + DAY):
         put(device, "snapshots", b"une")
