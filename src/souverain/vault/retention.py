@@ -181,8 +181,8 @@ def seen() -> Seen:
 
 def health() -> Health:
     """Whether the reaper believes the clock."""
-    known, now = seen(), clock.now()
-    doubt = known.doubt(now)
+    known = Seen(tuple(ReaperPass.objects.order_by("-pk").values_list("at", flat=True)[:1]))
+    doubt = known.doubt(clock.now())
     if doubt is not None:
         return Health(False, str(ClockInDoubt(doubt, known.passes[-1])))
     if not known.passes:

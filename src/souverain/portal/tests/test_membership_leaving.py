@@ -36,10 +36,10 @@ from souverain.portal import leaving, services
 from souverain.portal.engine.members_file import Contact
 from souverain.portal.models import Departure, Membership
 from souverain.portal.tests.conftest import Town, let_the_locks_run, make_town
+from souverain.vault import announcements, retention
 from souverain.vault import departure as vault_departure
-from souverain.vault import retention
 from souverain.vault import services as vault
-from souverain.vault.models import DepositSet, StoredObject
+from souverain.vault.models import Announcement, DepositSet, Hold, StoredObject
 
 pytestmark = [pytest.mark.db_both, pytest.mark.django_db]
 SECRETARY = Contact("secretary", "Jeanne Martin", "jeanne@dijon.example", "03 80 00 00 00")
@@ -173,6 +173,9 @@ def test_the_erasure_leaves_nothing_and_harms_nobody_else(town: Town) -> None:
     RoleAssignment.objects.create(user=both, role=Role.COMMUNE_MEMBER, organisation=town.beaune)
     notify([town.people["commune-member"]], "Bonjour")
     invite(SYSTEM, email="paul@dijon.example", role=Role.COMMUNE_MEMBER, organisation=town.dijon)
+    held = retention.hold(of_user(town.people["operator"]), kept[0].deposit_set, "Enquête")
+    retention.lift(SYSTEM, held)
+    announcements.announce(kept[0].deposit_set, kept[0].device, "restored")
     beaune = everything_about(town.beaune)
 
     departure = erased(town, exported(town, membership))
@@ -182,6 +185,7 @@ def test_the_erasure_leaves_nothing_and_harms_nobody_else(town: Town) -> None:
     assert not leaving.folder_of(departure).exists()
     assert not StoredObject.objects.filter(deposit_set__organisation=town.dijon).exists()
     assert not DepositSet.objects.filter(organisation=town.dijon).exists()
+    assert not Hold.objects.exists() and not Announcement.objects.exists()
     assert not RoleAssignment.objects.filter(organisation=town.dijon).exists()
     assert not Invitation.objects.exists()
     assert not departure.membership.contacts.exists()
