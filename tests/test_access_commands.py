@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -12,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from souverain.cli import main
-from souverain.core import access, egress, jobs, journal
+from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry
 from souverain.core.rooms import DataClass
+from souverain.vault.models import ReaperPass
 from souverain.vault.tests.restic_writer import PASSWORD, Writer, node
 from tests import access_matrix
 from tests.access_scene import DIJON, Scene, build
@@ -41,6 +43,11 @@ def _starting(scene: Scene) -> list[str]:
     [identity] = _job(scene)
     Job.objects.filter(pk=identity).update(state=Job.State.STARTING)
     return [identity]
+
+
+def _leapt(scene: Scene) -> list[str]:
+    ReaperPass.objects.create(at=clock.now() - timedelta(days=30))
+    return ["--confirm-clock"]
 
 
 def _outlines(scene: Scene) -> list[str]:
@@ -101,6 +108,7 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
     "vault export": _folder,
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
+    "vault reap": _leapt,
     "vault repository check": _repository,
     "vault repository ls": _repository,
     "vault repository restore": lambda scene: [*_repository(scene), "--target", "rendu"],

@@ -204,6 +204,29 @@ def status(commune: str | None, as_json: bool) -> None:
         click.echo(f"{item['commune']}/{item['set']}  {last}  {item['stored_bytes']} octets{state}")
 
 
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Compter seulement.")
+@click.option(
+    "--confirm-clock", is_flag=True, help="L'heure du serveur a sauté, et elle est juste."
+)
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def reap(dry_run: bool, confirm_clock: bool, as_json: bool) -> None:
+    """Retirer du disque ce qui est effacé depuis plus longtemps que sa conservation."""
+    from souverain.vault import retention
+
+    try:
+        found = retention.reap(access.of_console(), dry_run=dry_run, confirm_clock=confirm_clock)
+    except retention.ClockInDoubt as error:
+        _fail(str(error))
+    if as_json:
+        _print({"dry_run": dry_run, **asdict(found)})
+        return
+    word = "à retirer" if dry_run else "retirés"
+    click.echo(f"{found.objects} objets {word}, {found.bytes} octets, dans {found.sets} dépôts.")
+    if found.held_sets:
+        click.echo(f"{found.held_sets} dépôts sont gelés ou sous conservation exigée.")
+
+
 def _sets(commune: str | None) -> list[dict[str, Any]]:
     sets = DepositSet.objects.select_related("organisation")
     if commune is not None:

@@ -9,7 +9,7 @@ even while the commune has come back.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,10 +17,11 @@ from django.db import connection, transaction
 from django.db.models import ForeignObjectRel, Model, QuerySet, Sum
 
 from souverain.core import clock
+from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
-from souverain.core.queries import Erased, Export, ExportedFile, Forgotten
+from souverain.core.queries import Erased, Export, ExportedFile, Forgotten, Kept, StillKept
 from souverain.core.transactions import serialise_writers
-from souverain.vault import services
+from souverain.vault import retention, services
 from souverain.vault.models import DepositSet, ReadDay, StoredObject
 
 ROOM, TITLE = "vault", "Le coffre-fort"
@@ -45,7 +46,8 @@ def export(code: str) -> Export | None:
     `<set>/deleted/` what the clients deleted, in the same layout, to be laid over it."""
     if not _sets(code).exists():
         return None
-    distinct = _objects(code).order_by().values("deposit_set", "type", "name", "size").distinct()
+    on_disk = _objects(code).filter(reaped_at=None)
+    distinct = on_disk.order_by().values("deposit_set", "type", "name", "size").distinct()
     figures = distinct.aggregate(total=Sum("size"))
     return Export(
         room=ROOM,
@@ -89,6 +91,7 @@ def _object_json(row: StoredObject) -> Mapping[str, Any]:
         "size_bytes": row.size,
         "received_at": clock.rfc3339(row.received_at),
         "died_at": row.died_at and clock.rfc3339(row.died_at),
+        "reaped_at": row.reaped_at and clock.rfc3339(row.reaped_at),
         "device": row.device_id,
     }
 
@@ -96,7 +99,8 @@ def _object_json(row: StoredObject) -> Mapping[str, Any]:
 def _files(code: str) -> Iterator[ExportedFile]:
     """Each stored object once: living ones first, then the dead that no living one repeats."""
     for found in _sets(code):
-        rows = _objects(code).filter(deposit_set=found).order_by("type", "name", "pk")
+        rows = _objects(code).filter(deposit_set=found, reaped_at=None)
+        rows = rows.order_by("type", "name", "pk")
         for row in rows.filter(died_at=None).iterator(_PAGE):
             yield _file(row, "repository")
         living = StoredObject.objects.filter(deposit_set=found, died_at=None)
@@ -117,13 +121,51 @@ def _file(row: StoredObject, folder: str) -> ExportedFile:
     )
 
 
+# Ending ------------------------------------------------------------------------------------------
+
+
+def end(code: str) -> int:
+    """End the life of all that the commune deposited, in the caller's transaction: from here on
+    the locks run. Nothing leaves the disk. Returns how many objects died."""
+    return sum(retention.bury_all(found) for found in _sets(code))
+
+
+def erasable_on(code: str) -> Kept | None:
+    """What still keeps the commune's copies: a hold, a life, a lock, or a clock to be confirmed."""
+    sets = list(_sets(code))
+    if any(retention.holds(found) for found in sets):
+        return Kept(
+            ROOM, None, "Un dépôt est gelé ou sous conservation exigée : il faut d'abord la lever."
+        )
+    if StoredObject.objects.filter(deposit_set__in=sets, died_at=None).exists():
+        days = max(retention.lock_days(found) for found in sets)
+        return Kept(
+            ROOM,
+            None,
+            f"Les sauvegardes restent {days} jours après la décision d'effacer : personne, pas "
+            "même le Département, ne peut les détruire plus tôt.",
+        )
+    ends = [retention.free_from(found) for found in sets]
+    if None in ends:
+        return Kept(ROOM, None, retention.health().message)
+    until = max((found for found in ends if found is not None), default=None)
+    if until is None or until <= clock.now():
+        return None
+    sentence = f"Les sauvegardes sont gardées jusqu'au {datetime_fr(until)}, puis détruites."
+    return Kept(ROOM, until, sentence)
+
+
 # Forgetting --------------------------------------------------------------------------------------
 
 
 def forget(code: str) -> Forgotten:
     """Forget every record of the vault on the commune, in the caller's transaction, which must be
-    durable before `sweep`. The devices were revoked before."""
+    durable before `sweep`. The devices were revoked before. Raises StillKept while a lock or a
+    hold keeps one byte."""
     serialise_writers()
+    kept = erasable_on(code)
+    if kept is not None:
+        raise StillKept(kept.sentence)
     sizes = {
         services.object_key(row.deposit_set, row.type, row.name): row.size
         for row in _objects(code).iterator(_PAGE)
@@ -200,20 +242,8 @@ def sweep(code: str) -> int:
         with transaction.atomic():
             serialise_writers()
             for key in keys[start : start + _BATCH]:
-                if not _vouched_for(code, key.split("/")[2:]):
-                    destroyed += store.remove(key)
+                destroyed += services.discard(key)
     with transaction.atomic():
         serialise_writers()
         store.tidy(prefix)
     return destroyed
-
-
-def _vouched_for(code: str, parts: Sequence[str]) -> bool:
-    """Whether a record of the present, or a lock of a set that exists, names this file."""
-    if len(parts) < 2:
-        return False
-    set_code, kind, name = parts[0], parts[1], parts[-1]
-    sets = _sets(code).filter(code=set_code)
-    if kind == "locks":
-        return sets.exists()
-    return StoredObject.objects.filter(deposit_set__in=sets, type=kind, name=name).exists()

@@ -35,6 +35,7 @@ class DepositSet(models.Model):
 
     `stored_bytes` counts what is on disk, `live_bytes` what no client deleted; `last_instant` is
     the latest birth, death or moment shown, and the server's receipt times never go back before it.
+    Of moments before `complete_since`, some bytes have left the disk.
     """
 
     class Kind(models.TextChoices):
@@ -59,6 +60,7 @@ class DepositSet(models.Model):
     last_instant = models.DateTimeField(null=True)
     last_deposit_at = models.DateTimeField(null=True)
     late_told_at = models.DateTimeField(null=True)
+    complete_since = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:
@@ -101,7 +103,8 @@ class Session(models.Model):
 
 class StoredObject(models.Model):
     """One life of one object: born at the server's receipt time, perhaps dead (deleted by the
-    client) later; the bytes stay. The database refuses deletes, and any update but a death."""
+    client) later, its bytes perhaps reaped once the lock is over. The database refuses deletes,
+    and any update but a death and, not before the lock says so, a reaping."""
 
     deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="objects_stored")
     type = models.CharField(max_length=10)
@@ -109,6 +112,7 @@ class StoredObject(models.Model):
     size = models.BigIntegerField()
     received_at = models.DateTimeField()
     died_at = models.DateTimeField(null=True)
+    reaped_at = models.DateTimeField(null=True)
     device = models.ForeignKey(Device, models.PROTECT, related_name="+")
     session = models.ForeignKey(Session, models.PROTECT, null=True, related_name="+")
 
@@ -124,6 +128,11 @@ class StoredObject(models.Model):
             models.Index(fields=["deposit_set", "type", "name"], name="stored_object_by_name"),
             models.Index(fields=["deposit_set", "-received_at"], name="stored_object_by_birth"),
             models.Index(fields=["deposit_set", "-died_at"], name="stored_object_by_death"),
+            models.Index(
+                fields=["deposit_set", "died_at"],
+                condition=Q(died_at__isnull=False, reaped_at__isnull=True),
+                name="stored_object_to_reap",
+            ),
         ]
 
 
@@ -138,4 +147,83 @@ class ReadDay(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["device", "day"], name="read_day_once"),
+        ]
+
+
+class Lock(models.Model):
+    """How many days a set's objects stay after their death. Rows are only added, and the longest
+    holds: there is nothing with which to shorten it."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="locks")
+    days = models.PositiveIntegerField()
+    set_by = models.CharField(max_length=80)
+    set_at = models.DateTimeField()
+
+
+class Hold(models.Model):
+    """While one is not lifted, no byte of the set leaves: a legal hold, or a freeze (something is
+    wrong, nothing moves until an operator looked)."""
+
+    class Kind(models.TextChoices):
+        LEGAL = "legal", "Conservation exigée"
+        FREEZE = "freeze", "Gel"
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="holds")
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.LEGAL)
+    reason = models.CharField(max_length=300)
+    reference = models.CharField(max_length=120, blank=True)
+    placed_by = models.CharField(max_length=80)
+    placed_at = models.DateTimeField()
+    lifted_by = models.CharField(max_length=80, blank=True)
+    lifted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+
+
+class ReaperPass(models.Model):
+    """An instant at which the reaper looked at the clock: by these it knows what time it saw pass.
+    `confirmed_by` says who vouched for a clock that had leapt."""
+
+    at = models.DateTimeField()
+    confirmed_by = models.CharField(max_length=80, blank=True)
+    ended_at = models.DateTimeField(null=True)
+
+
+class Destruction(models.Model):
+    """A request to destroy what a set holds: asked on one side (commune, département), approved on
+    the other, executed a week later unless somebody of either side cancels it."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="destructions")
+    reason = models.CharField(max_length=300)
+    reference = models.CharField(max_length=120)
+    asked_by = models.CharField(max_length=80)
+    asked_by_operator = models.BooleanField()
+    asked_at = models.DateTimeField()
+    approved_by = models.CharField(max_length=80, blank=True)
+    approved_at = models.DateTimeField(null=True)
+    cancelled_by = models.CharField(max_length=80, blank=True)
+    cancelled_at = models.DateTimeField(null=True)
+    executed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deposit_set"],
+                condition=Q(cancelled_at__isnull=True, executed_at__isnull=True),
+                name="destruction_pending_once",
+            ),
+        ]
+
+
+class Announcement(models.Model):
+    """That the members were told, once a legal day, that a device restored or pruned."""
+
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    act = models.CharField(max_length=10)
+    day = models.DateField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["device", "act", "day"], name="announced_once"),
         ]

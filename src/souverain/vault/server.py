@@ -29,9 +29,11 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from souverain.core import access, clock, devices, journal
+from souverain.core.format import datetime_fr
 from souverain.core.models import Device
 from souverain.core.objects import CHUNK, Incoming, StoreUnavailable, WrongContent
 from souverain.vault import services
+from souverain.vault.announcements import announce
 from souverain.vault.models import DepositSet
 from souverain.vault.services import ConfigExists, QuotaExceeded
 
@@ -350,6 +352,14 @@ def _moment(text: str | None, deposit_set: DepositSet) -> datetime | None:
     except (ValueError, OverflowError):
         example = "2026-11-23T18:00:00Z"
         raise Refused(400, f"Le moment se note comme {example}.", "time") from None
+    complete = deposit_set.complete_since
+    if complete is not None and at < complete:
+        raise Refused(
+            410,
+            "Ce moment n'est plus complet : au bout de la durée de conservation, des données "
+            "supprimées par un appareil ont quitté le disque. Les moments sont complets depuis le "
+            f"{datetime_fr(complete)} ({clock.rfc3339(complete)}).",
+        )
     now = clock.now()
     if at > max(now, deposit_set.last_instant or now):
         raise Refused(400, "Ce moment n'est pas encore arrivé.", "time")
@@ -501,6 +511,14 @@ def _find(request: Request) -> _Found:
     free = request.kind != "data" or request.allows("restore")
     if not (free or services.charge_read(request.deposit_set, request.device, length)):
         raise Refused(403, "Lecture refusée : cet appareil ne fait que sauvegarder.", "reads")
+    if request.kind == "data" and request.allows("restore"):
+        try:
+            announce(request.deposit_set, request.device, "restored")
+        except DatabaseError as error:
+            # A full disk must not keep anybody from reading back what is there.
+            if not _is_full(error):
+                raise
+            logger.error("a restore could not be announced: %s", error)
     key = services.object_key(request.deposit_set, request.kind, request.name)
     chunks = services.store().read(key, start, length)
     try:

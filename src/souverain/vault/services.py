@@ -20,6 +20,7 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation, User
 from souverain.core.objects import AlreadyThere, Incoming, Store
 from souverain.core.transactions import serialise_writers
+from souverain.vault.announcements import announce
 from souverain.vault.models import (
     DEFAULT_QUOTA_BYTES,
     DepositSet,
@@ -73,6 +74,26 @@ class ConfigExists(Exception):
 @cache
 def store() -> Store:
     return objects.open_store(settings.OBJECTS_URL)
+
+
+def discard(key: str) -> bool:
+    """Remove a file that no record vouches for, under the writers' lock: the only way by which an
+    object's bytes leave the store. False when a record does, or when there was no file."""
+    return not _is_vouched_for(key) and store().remove(key)
+
+
+def _is_vouched_for(key: str) -> bool:
+    """Whether an object that was not reaped, or a lock of a set that exists, has this file."""
+    _, code, *inside = key.split("/")
+    if len(inside) < 2:
+        return False
+    set_code, kind, name = inside[0], inside[1], inside[-1]
+    sets = DepositSet.objects.filter(organisation__code=code, code=set_code)
+    if kind == "locks":
+        return sets.exists()
+    return StoredObject.objects.filter(
+        deposit_set__in=sets, type=kind, name=name, reaped_at=None
+    ).exists()
 
 
 def object_key(deposit_set: DepositSet, kind: str, name: str) -> str:
@@ -221,7 +242,8 @@ _SET_OF = "SELECT * FROM vault_depositset WHERE organisation_id = %s AND code = 
 _SET_NOW = "SELECT * FROM vault_depositset WHERE id = %s"
 _OPEN_SESSION = """SELECT * FROM vault_session
 WHERE deposit_set_id = %s AND device_id = %s AND ended_at IS NULL ORDER BY id DESC LIMIT 1"""
-_NAMED = "FROM vault_storedobject WHERE deposit_set_id = %s AND type = %s AND name = %s"
+_NAMED = """FROM vault_storedobject
+WHERE deposit_set_id = %s AND type = %s AND name = %s AND reaped_at IS NULL"""
 _ROOM_LEFT = """SELECT COALESCE((SELECT bytes FROM vault_quota WHERE organisation_id = %s), %s)
 - COALESCE((SELECT SUM(stored_bytes) FROM vault_depositset WHERE organisation_id = %s), 0)"""
 
@@ -295,7 +317,7 @@ def stored_bytes(organisation: Organisation) -> int:
 
 
 def _lives(deposit_set: DepositSet, kind: str, name: str) -> list[StoredObject]:
-    """Every life, past or present, of one name."""
+    """Every life, past or present, whose bytes are on disk under one name."""
     return list(StoredObject.objects.raw(f"SELECT * {_NAMED}", [deposit_set.pk, kind, name]))
 
 
@@ -311,7 +333,7 @@ def room_left(organisation: Organisation) -> int:
 
 
 def is_known(deposit_set: DepositSet, kind: str, name: str) -> bool:
-    """Whether the object is on disk already, alive or dead: it takes no more room."""
+    """Whether the object is on disk, alive or dead and not reaped: it takes no more room."""
     return _first(f"SELECT 1 {_NAMED} LIMIT 1", deposit_set.pk, kind, name) is not None
 
 
@@ -371,7 +393,7 @@ def record_object(
                 raise QuotaExceeded
         except (devices.Revoked, QuotaExceeded):
             if placed and not lives:
-                store().remove(key)
+                discard(key)
             raise
         if living is not None:
             if kind == "config":
@@ -481,7 +503,7 @@ def _tell(stored: StoredObject, session: Session, actor: Actor) -> None:
 
 @transaction.atomic
 def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -> bool:
-    """End an object's life at this instant; its bytes stay. False when none lives. Raises
+    """End an object's life at this instant; its bytes stay as long as the lock says. False when none lives. Raises
     devices.Revoked."""
     serialise_writers()
     devices.require_live(device)
@@ -492,6 +514,7 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
     current = _as_it_is_now(deposit_set)
     living.died_at = current.last_instant = _next_instant(current, actor)
     living.save(update_fields=["died_at"])
+    announce(current, device, "pruned")
     current.live_bytes -= living.size
     if kind == "snapshots":
         left = alive(current).filter(type="snapshots").order_by("-received_at")
@@ -506,6 +529,16 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
             data={"name": name},
         )
     return True
+
+
+def bury_everything(deposit_set: DepositSet) -> int:
+    """End every life of a set at one instant, under the writers' lock; returns how many."""
+    current = _as_it_is_now(deposit_set)
+    current.last_instant = _next_instant(current, access.SYSTEM)
+    current.live_bytes, current.last_deposit_at = 0, None
+    ended = alive(current).update(died_at=current.last_instant)
+    current.save(update_fields=_MOVING)
+    return ended
 
 
 def tell_late_sets() -> None:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from souverain.vault import views
+from souverain.vault import retention_views, views
 
 app_name = "vault"
 urlpatterns = [
@@ -14,4 +14,20 @@ urlpatterns = [
     path("communes/<str:code>/appareils/<str:pk>/", views.device, name="device"),
     path("communes/<str:code>/appareils/<str:pk>/attente/", views.waiting, name="waiting"),
     path("communes/<str:code>/appareils/<str:pk>/revoquer/", views.revoke, name="revoke"),
+    path(
+        "communes/<str:code>/conservations/<int:pk>/lever/", retention_views.lift, name="lift_hold"
+    ),
+    *(
+        path(f"communes/<str:code>/depots/<slug:set_code>/{end}", view, name=name)
+        for end, view, name in (
+            ("conservation/", retention_views.page, "retention"),
+            ("verrou/", retention_views.lengthen, "lengthen"),
+            ("geler/", retention_views.freeze, "freeze"),
+            ("degeler/", retention_views.thaw, "thaw"),
+            ("exiger/", retention_views.hold, "hold"),
+            ("destruction/demander/", retention_views.ask_destruction, "ask_destruction"),
+            ("destruction/approuver/", retention_views.approve_destruction, "approve_destruction"),
+            ("destruction/annuler/", retention_views.cancel_destruction, "cancel_destruction"),
+        )
+    ),
 ]

@@ -23,7 +23,7 @@ from souverain.core import clock, once
 from souverain.core.access import Actor, of_departement, permits, requires
 from souverain.core.format import NBSP, bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
-from souverain.vault import freshness, guide, history, services
+from souverain.vault import freshness, guide, history, retention_views, services
 from souverain.vault.advice import advice
 from souverain.vault.forms import DeviceForm, MomentForm, QuotaForm, SetForm
 from souverain.vault.models import DEFAULT_QUOTA_BYTES, DepositSet, Quota, Session, State
@@ -265,6 +265,10 @@ def _past(request: HttpRequest, chosen: DepositSet, devices: list[Device]) -> di
         "asked": history.moment(chosen, form.cleaned_data["moment"]) if form.is_valid() else None,
         "first_deposit_at": history.first_deposit_at(chosen),
         "readers": readers,
+        "asked_is_complete": form.is_valid()
+        and history.is_complete(chosen, form.cleaned_data["moment"]),
+        "complete_since": chosen.complete_since,
+        **retention_views.summary(chosen),
     }
 
 
