@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -23,6 +24,7 @@ from souverain.core.models import (
 from souverain.core.roles import Role
 from souverain.vault import announcements, destruction, retention, services
 from souverain.vault.models import DepositSet, Destruction, StoredObject
+from souverain.vault.tests.conftest import Client, Server
 from souverain.vault.tests.test_records import device, put
 from souverain.vault.tests.test_retention import (
     DAY,
@@ -32,9 +34,10 @@ from souverain.vault.tests.test_retention import (
     days_pass,
     first_pass,
     is_there,
+    own_server,
 )
 
-__all__ = ["device"]
+__all__ = ["device", "own_server"]
 pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 PAGE = "/vault/communes/21231/depots/general/"
 Somebody = Callable[..., User]
@@ -241,3 +244,31 @@ def test_the_row_that_is_destroyed_is_never_removed(device: Device) -> None:
     days_pass(NOON + 92 * DAY)
     row = StoredObject.objects.get()
     assert row.reaped_at is not None and row.reaped_at - timedelta(days=90) >= NOON
+
+
+def test_a_device_that_reads_data_back_is_told_over_the_protocol(own_server: Server) -> None:
+    """Once, whatever it reads next; a machine that only backs up is not, nor is a HEAD."""
+    own_server.start()
+    try:
+        reader = Client(own_server.device(roles="backup restore"))
+        saver = Client(own_server.device(roles="backup"))
+        content = b"un acte"
+        path = f"data/{hashlib.sha256(content).hexdigest()}"
+        assert saver.put(content) == 200
+        assert saver.ask("GET", path) == (200, content)
+        assert reader.ask("HEAD", path)[0] == reader.ask("GET", "data/")[0] == 200
+
+        def told() -> str:
+            return own_server.python(
+                "from souverain.core.models import JournalEntry\n"
+                "found = JournalEntry.objects.filter(verb='vault.restored')\n"
+                "print(*found.values_list('actor', flat=True))"
+            )
+
+        assert told() == ""
+        assert reader.ask("GET", path, Range="bytes=0-2") == (206, b"un ")
+        assert reader.ask("GET", path) == (200, content)
+        assert told() == f"device:{reader.id}"
+        assert own_server.journal_is_whole()
+    finally:
+        own_server.kill()

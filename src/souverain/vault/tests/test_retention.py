@@ -320,21 +320,22 @@ class World:
 
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("put"), st.integers(0, 3)),
-        st.tuples(st.just("bury"), st.integers(0, 3)),
+        st.tuples(st.just("put"), st.integers(0, 1)),
+        st.tuples(st.just("bury"), st.integers(0, 1)),
         st.tuples(st.just("wait"), st.integers(1, 200)),
         st.tuples(st.just("reap"), st.integers(0, 1)),
-        st.tuples(st.just("months"), st.integers(1, 5)),
-        st.tuples(st.just("clock"), st.sampled_from([365, -365, 40, -40, 2, -2])),
+        st.tuples(st.just("months"), st.integers(1, 3)),
+        st.tuples(st.just("clock"), st.sampled_from([365, 200, -200, -365, 2])),
         st.tuples(st.just("lengthen"), st.sampled_from([95, 120])),
         st.tuples(st.just("hold"), st.integers(0, 1)),
     ),
+    min_size=15,
     max_size=40,
 )
 
 
 @settings(
-    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(steps)
 def test_every_state_of_the_lock_s_days_stays_whole_whatever_happens(
