@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from django.db import connection, transaction
@@ -21,7 +22,7 @@ from souverain.core.models import Device, Organisation
 from souverain.core.queries import Erased, Export, ExportedFile, Forgotten
 from souverain.core.transactions import serialise_writers
 from souverain.vault import services
-from souverain.vault.models import DepositSet, ReadDay, StoredObject
+from souverain.vault.models import DepositSet, Log, ReadDay, StoredObject
 
 ROOM, TITLE = "vault", "Le coffre-fort"
 _BATCH = 200
@@ -42,11 +43,13 @@ def _objects(code: str) -> QuerySet[StoredObject]:
 
 def export(code: str) -> Export | None:
     """All of the commune's vault. `<set>/repository/` is a restic repository as it lives now;
-    `<set>/deleted/` what the clients deleted, in the same layout, to be laid over it."""
+    `<set>/deleted/` what the clients deleted, in the same layout, to be laid over it; `log/` the
+    transparency log, which stays readable without us."""
     if not _sets(code).exists():
         return None
     distinct = _objects(code).order_by().values("deposit_set", "type", "name", "size").distinct()
     figures = distinct.aggregate(total=Sum("size"))
+    log_files = list(_log_files(code))
     return Export(
         room=ROOM,
         title=TITLE,
@@ -63,9 +66,9 @@ def export(code: str) -> Export | None:
                 for day in ReadDay.objects.filter(device__organisation__code=code)
             ),
         },
-        files=_files(code),
-        file_count=distinct.count(),
-        file_bytes=figures["total"] or 0,
+        files=chain(_files(code), log_files),
+        file_count=distinct.count() + len(log_files),
+        file_bytes=(figures["total"] or 0) + sum(file.size for file in log_files),
     )
 
 
@@ -115,6 +118,14 @@ def _file(row: StoredObject, folder: str) -> ExportedFile:
     return ExportedFile(
         f"{found.code}/{folder}/{inside}", row.size, lambda: services.store().read(key)
     )
+
+
+def _log_files(code: str) -> Iterator[ExportedFile]:
+    store, prefix = services.store(), f"log/{code}/"
+    for key in sorted(store.keys(prefix.rstrip("/"))):
+        content = b"".join(store.read(key))  # as it is now: a checkpoint is replaced
+        path = f"log/{key.removeprefix(prefix)}"
+        yield ExportedFile(path, len(content), lambda content=content: iter((content,)))
 
 
 # Forgetting --------------------------------------------------------------------------------------
@@ -193,23 +204,27 @@ def _guards_lifted() -> Iterator[None]:
 def sweep(code: str) -> int:
     """Destroy the commune's files that no record vouches for; returns how many. What is received
     meanwhile is recorded under the same lock, and so is kept."""
-    store, prefix = services.store(), f"vault/{code}"
-    keys = list(store.keys(prefix))
+    store, prefixes = services.store(), (f"vault/{code}", f"log/{code}")
+    keys = [key for prefix in prefixes for key in store.keys(prefix)]
     destroyed = 0
     for start in range(0, len(keys), _BATCH):
         with transaction.atomic():
             serialise_writers()
             for key in keys[start : start + _BATCH]:
-                if not _vouched_for(code, key.split("/")[2:]):
+                if not _vouched_for(code, key.split("/")):
                     destroyed += store.remove(key)
     with transaction.atomic():
         serialise_writers()
-        store.tidy(prefix)
+        for prefix in prefixes:
+            store.tidy(prefix)
     return destroyed
 
 
 def _vouched_for(code: str, parts: Sequence[str]) -> bool:
     """Whether a record of the present, or a lock of a set that exists, names this file."""
+    if parts[0] == "log":
+        return Log.objects.filter(organisation__code=code).exists()
+    parts = parts[2:]
     if len(parts) < 2:
         return False
     set_code, kind, name = parts[0], parts[1], parts[-1]

@@ -67,6 +67,21 @@ def _tell_late_sets() -> None:
     services.tell_late_sets()
 
 
+def _keep_up_logs() -> None:
+    from souverain.vault import log
+
+    log.keep_up()
+
+
+def _logs_are_signed() -> Health:
+    from souverain.vault import log
+
+    late = log.unsigned()
+    if late:
+        return Health(False, f"Le registre des preuves ne se signe plus : {', '.join(late[:5])}.")
+    return Health(True, "Les registres des preuves sont signés.")
+
+
 ROOM = Room(
     name="vault",
     title="Le coffre-fort",
@@ -101,6 +116,7 @@ ROOM = Room(
     ),
     navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
     verbs={
+        "vault.checkpoint_cosigned": "Point de contrôle signé par un témoin",
         "vault.clock_went_back": "L'horloge du serveur a reculé",
         "vault.deposit_late": "Sauvegarde en retard",
         "vault.deposit_received": "Sauvegarde reçue",
@@ -114,6 +130,8 @@ ROOM = Room(
         "vault.repository_created": "Dépôt initialisé",
         "vault.set_created": "Dépôt ouvert",
         "vault.snapshot_buried": "Sauvegarde supprimée par l'appareil (conservée)",
+        "vault.witness_added": "Témoin inscrit",
+        "vault.witness_removed": "Témoin retiré",
     },
     urls="souverain.vault.urls",
     api="souverain.vault.api:router",
@@ -124,12 +142,18 @@ ROOM = Room(
         (queries.forget_commune, _forget),
         (queries.sweep_commune, _sweep),
     ),
-    health=(HealthCheck("store", "Espace des copies", _store_takes_writes),),
+    health=(
+        HealthCheck("store", "Espace des copies", _store_takes_writes),
+        HealthCheck("log", "Registres des preuves", _logs_are_signed),
+    ),
     events=(
         EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
         EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
     ),
-    periodic=(Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),),
+    periodic=(
+        Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),
+        Periodic("vault-log", timedelta(minutes=1), _keep_up_logs),
+    ),
     holdings=(
         Holding(
             "Copies chiffrées des dossiers des communes",

@@ -31,7 +31,7 @@ from django.db import DatabaseError, close_old_connections
 from souverain.core import access, clock, devices, journal
 from souverain.core.models import Device
 from souverain.core.objects import CHUNK, Incoming, StoreUnavailable, WrongContent
-from souverain.vault import services
+from souverain.vault import log, services
 from souverain.vault.models import DepositSet
 from souverain.vault.services import ConfigExists, QuotaExceeded
 
@@ -44,6 +44,7 @@ _ROUTE = re.compile(
     r"(?:@(?P<time>[0-9A-Za-z:.+-]{1,40}))?/(?:(?P<kind>[A-Za-z]{1,20})(?P<slash>/(?P<name>.*))?)?",
     re.DOTALL,
 )
+_LOG_ROUTE = re.compile(r"/vault/(?P<code>[0-9][0-9AB][0-9]{3})/log/(?P<path>[^\0]{0,100})")
 _NAME = re.compile(r"[0-9a-f]{64}")
 _DEVICE = re.compile(r"[0-9a-f]{16}")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -111,6 +112,15 @@ class Request:
         return any(role in self.device.roles for role in roles)
 
 
+@dataclass(frozen=True)
+class LogRequest:
+    """The same for a file of the commune's transparency log, or its cosignature."""
+
+    method: str
+    path: str
+    device: Device
+
+
 def matches(path: str) -> bool:
     """Whether a path belongs to this app and not to the vault's pages."""
     return _MINE.match(path) is not None
@@ -139,7 +149,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     try:
         request = await _thread(_read_request, scope)
         with _counted(request.device):
-            await _while_live(request.device, _serve(request, receive, answer))
+            serving = _serve_log if isinstance(request, LogRequest) else _serve
+            await _while_live(request.device, serving(request, receive, answer))
         if not devices.seen_lately(request.device):
             await _thread(devices.note_seen, request.device, pool=_writers)
     except Refused as refusal:
@@ -268,13 +279,13 @@ class _Answer:
 # The request -------------------------------------------------------------------------------------
 
 
-def _read_request(scope: Any) -> Request:
+def _read_request(scope: Any) -> Request | LogRequest:
     headers = {
         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
     }
     device = _authenticate(headers.get("authorization", ""))
     try:
-        return _route(scope, headers, device)
+        return _route_log(scope, device) or _route(scope, headers, device)
     except Refused as refusal:
         refusal.device = device
         raise
@@ -309,6 +320,16 @@ def _spare(actor: access.Actor) -> None:
     counts[str(actor)] += 1
     if counts[str(actor)] > _REFUSALS_A_SECOND:
         raise Refused(429, "Trop de demandes refusées : attendez un peu.")
+
+
+def _route_log(scope: Any, device: Device) -> LogRequest | None:
+    """Any device of the commune reads its log, whatever set it serves."""
+    found = _LOG_ROUTE.fullmatch(scope["path"])
+    if found is None:
+        return None
+    if device.organisation.code != found["code"]:
+        raise Refused(403, "Cet appareil n'a pas accès à ce registre.", "foreign")
+    return LogRequest(scope["method"], found["path"], device)
 
 
 def _route(scope: Any, headers: dict[str, str], device: Device) -> Request:
@@ -423,6 +444,43 @@ async def _serve(request: Request, receive: Any, answer: _Answer) -> None:
 def _need(condition: bool, reason: str) -> None:
     if not condition:
         raise Refused(403, "Cet appareil n'a pas le droit de faire ceci.", reason)
+
+
+async def _serve_log(request: LogRequest, receive: Any, answer: _Answer) -> None:
+    """A static file of the log; or a witness's signature, which is added to the checkpoint."""
+    code = request.device.organisation.code
+    if request.method in ("GET", "HEAD"):
+        content = await _thread(log.read, code, request.path)
+        if content is None:
+            raise Refused(404, "Ce fichier n'est pas dans le registre.", device=request.device)
+        await answer.whole(200, content, log.content_type(request.path))
+        return
+    if (request.method, request.path) != ("POST", "cosignature"):
+        raise Refused(405, "Cette opération n'existe pas.", "method", request.device)
+    content = await _small_body(receive, request.device)
+    try:
+        await _thread(log.take_cosignature, request.device, content, pool=_writers)
+    except log.UnknownWitness:
+        raise Refused(
+            409,
+            "Cette signature n'est pas celle d'un témoin inscrit, sur le point de contrôle actuel.",
+            "witness",
+            request.device,
+        ) from None
+    await answer.whole(200)
+
+
+async def _small_body(receive: Any, device: Device) -> bytes:
+    body, more = b"", True
+    while more:
+        async with asyncio.timeout(_SILENCE_S):
+            message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone("hung up")
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+        if len(body) > 4 * _KIB:
+            raise Refused(413, "Une signature tient en 4 Kio.", "size", device)
+    return body
 
 
 async def _list(request: Request, answer: _Answer) -> None:

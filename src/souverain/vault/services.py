@@ -53,6 +53,7 @@ _SET_CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TOLD = {"config": "vault.repository_created", "keys": "vault.key_added"}
 _BURIED = {"snapshots": "vault.snapshot_buried", "keys": "vault.key_buried"}
 GENERAL = "general"
+LOG = "log"  # `/vault/<INSEE>/log/` is the transparency log
 TITLES = {GENERAL: "Dossiers de la mairie"}
 _MOVING = ("stored_bytes", "live_bytes", "last_instant", "last_deposit_at", "late_told_at")
 _TICK = timedelta(microseconds=1)
@@ -96,9 +97,10 @@ def create_set(
 ) -> DepositSet:
     """Open a deposit set; its retention and its freshness are its kind's unless they are given.
     Raises ValidationError for a bad or taken code, a bad kind, class or delay."""
-    if not _SET_CODE.fullmatch(code):
+    if not _SET_CODE.fullmatch(code) or code == LOG:
         raise ValidationError(
             f"Le dépôt « {code[:40]} » : minuscules sans accent, chiffres et tirets seulement."
+            + (" « log » est pris par les preuves." if code == LOG else "")
         )
     if kind not in DepositSet.Kind.values:
         raise ValidationError(f"Nature de dépôt inconnue : {kind[:40]}.")

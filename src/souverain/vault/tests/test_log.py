@@ -1,0 +1,269 @@
+"""The log follows the records, whoever runs it, and never signs a fork."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError, connection, transaction
+
+from souverain.core import access, clock
+from souverain.core.models import Device, Organisation
+from souverain.core.objects import FolderStore
+from souverain.vault import log, services
+from souverain.vault.engine.tlog import note, tiles, tree
+from souverain.vault.engine.tlog.leaves import Leaf, replay
+from souverain.vault.models import DepositSet, Log, LogLeaf, StoredObject
+from souverain.vault.tests.conftest import PRELUDE, Client, Server
+
+CODE = "21231"
+pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
+    made = FolderStore(tmp_path / "objects")
+    monkeypatch.setattr(services, "store", lambda: made)
+    return made
+
+
+@pytest.fixture
+def device(store: FolderStore) -> Device:
+    organisation = Organisation.objects.create(kind="commune", code=CODE, name="Dijon")
+    return services.add_device(access.SYSTEM, organisation, "poste", ["backup", "prune"])[0]
+
+
+def deposit(device: Device, content: bytes, kind: str = "data") -> str:
+    name = "config" if kind == "config" else hashlib.sha256(content).hexdigest()
+    incoming = services.store().incoming()
+    incoming.write(content)
+    services.record_object(services.set_of(device), kind, name, incoming, device)
+    incoming.abort()
+    return name
+
+
+def deposits(device: Device, count: int) -> None:
+    """Many births at once, as rows alone: the log reads no bytes but a config's."""
+    found, now = services.set_of(device), clock.now()
+    first = StoredObject.objects.count()
+    StoredObject.objects.bulk_create(
+        StoredObject(
+            deposit_set=found,
+            type="data",
+            name=hashlib.sha256(b"%d" % (first + number)).hexdigest(),
+            size=number,
+            received_at=now + timedelta(microseconds=number),
+            device=device,
+        )
+        for number in range(count)
+    )
+    found.last_instant = now + timedelta(microseconds=count)
+    found.save()
+
+
+def served() -> tuple[note.Checkpoint, list[bytes]]:
+    """The checkpoint and the leaves that anybody reads from the files, all of it verified."""
+    signed = note.Note.parse(log.read(CODE, log.CHECKPOINT) or b"")
+    assert signed.is_signed_by(log.public_key(CODE))
+    checkpoint = note.Checkpoint.parse(signed.text)
+    entries: list[bytes] = []
+    for tile in tiles.entry_tiles(checkpoint.size):
+        entries += tiles.unpack_entries(log.read(CODE, tile.path) or b"", tile.width)
+    frontier = tree.Frontier()
+    frontier.add(map(tree.leaf_hash, entries))
+    node = log.nodes(CODE, checkpoint.size)
+    assert frontier.root() == checkpoint.root == tree.root(node, checkpoint.size)
+    return checkpoint, entries
+
+
+def test_births_and_deaths_become_leaves_in_order(device: Device) -> None:
+    config = b"a config that no name proves"
+    deposit(device, config, "config")
+    kept, lost = deposit(device, b"kept"), deposit(device, b"lost")
+    log.keep_up()
+    assert services.bury_object(services.set_of(device), "data", lost, device)
+    log.keep_up()
+    checkpoint, entries = served()
+    leaves = [Leaf.parse(entry) for entry in entries]
+    assert checkpoint.size == 4
+    assert checkpoint.origin == "cotedor.invalid/vault/21231"
+    assert [leaf.event for leaf in leaves] == ["birth", "birth", "birth", "death"]
+    assert leaves[0].digest == hashlib.sha256(config).hexdigest()
+    living, odd = replay(leaves)
+    assert {name.name for name in living} == {"config", kept} and not odd
+
+
+def test_nothing_new_signs_nothing(device: Device) -> None:
+    deposit(device, b"one")
+    log.keep_up()
+    before = log.read(CODE, log.CHECKPOINT), Log.objects.get().signed_at
+    log.keep_up()
+    assert (log.read(CODE, log.CHECKPOINT), Log.objects.get().signed_at) == before
+
+
+@pytest.mark.parametrize("steps", [(1, 254, 1, 1), (300, 212, 600), (70_000,)])
+def test_tiles_are_those_of_the_leaves_however_they_come(
+    device: Device, store: FolderStore, steps: tuple[int, ...]
+) -> None:
+    for count in steps:
+        deposits(device, count)
+        log.keep_up()
+        checkpoint, _ = served()
+    assert checkpoint.size == sum(steps)
+    whole = [
+        store.path(f"log/{CODE}/{tile.path}").exists() for tile in tiles.hash_tiles(sum(steps))
+    ]
+    assert all(whole)
+    partial = store.path(f"log/{CODE}/tile/0/000.p")
+    assert not partial.exists() or not list(partial.iterdir()), "left beside the whole tile"
+
+
+SEQUENCE = """
+from souverain.core.models import Organisation
+from souverain.vault import log
+found = Organisation.objects.get(code='21054')
+print(log.sequence(found))
+log.publish(found)
+"""
+READ_BACK = """
+from souverain.vault import log
+from souverain.vault.engine.tlog import note
+from souverain.vault.models import LogLeaf
+rows = LogLeaf.objects.filter(organisation__code='21054').order_by('index')
+signed = note.Checkpoint.parse(note.Note.parse(log.read('21054', 'checkpoint')).text)
+assert list(rows.values_list('index', flat=True)) == list(range(signed.size))
+assert rows.values('data').distinct().count() == signed.size
+print(signed.size)
+"""
+
+
+def test_sequencers_side_by_side_add_each_leaf_once(server: Server) -> None:
+    client = Client(server.device("21054", scope="preuves"))
+    for number in range(40):
+        assert client.put(b"object %d" % number) == 200
+    command = [sys.executable, "-c", PRELUDE + SEQUENCE]
+    run = [
+        subprocess.Popen(command, env=server.environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    added = sorted(int(each.communicate(timeout=60)[0]) for each in run)
+    assert added == [0, 0, 0, 40]
+    assert server.python(READ_BACK) == "40"
+
+
+def test_the_database_only_adds_leaves(device: Device) -> None:
+    deposit(device, b"one")
+    log.keep_up()
+    leaf = LogLeaf.objects.get()
+    for change in (
+        lambda: LogLeaf.objects.all().delete(),
+        lambda: LogLeaf.objects.update(data="{}"),
+        lambda: LogLeaf.objects.create(
+            organisation=leaf.organisation,
+            index=leaf.index,
+            deposit_set=leaf.deposit_set,
+            at=leaf.at,
+            data="{}",
+        ),
+    ):
+        with pytest.raises(DatabaseError), transaction.atomic():
+            change()
+
+
+def test_a_damaged_file_is_written_again_and_nothing_forks(
+    device: Device, store: FolderStore
+) -> None:
+    deposits(device, 700)
+    log.keep_up()
+    old, _ = served()
+    for name in ("tile/1/000.p/2", "tile/0/001"):
+        store.path(f"log/{CODE}/{name}").write_bytes(b"\0" * 64)
+    deposits(device, 100)
+    log.keep_up()
+    new, _ = served()
+    proof = tree.consistency_proof(log.nodes(CODE, new.size), old.size, new.size)
+    assert tree.continues(old.size, new.size, proof, old.root, new.root)
+
+
+def lift_guards() -> None:
+    """What root can do to the database."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            for table in ("vault_logleaf", "vault_storedobject"):
+                cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        else:
+            cursor.execute("DROP TRIGGER log_leaf_no_delete")
+            cursor.execute("DROP TRIGGER stored_object_no_delete")
+
+
+def test_an_old_copy_of_the_database_signs_nothing(device: Device) -> None:
+    deposit(device, b"one")
+    log.keep_up()
+    old = Log.objects.get()
+    two = deposit(device, b"two")
+    log.keep_up()
+    published = log.read(CODE, log.CHECKPOINT)
+    lift_guards()
+    LogLeaf.objects.filter(index=1).delete()
+    StoredObject.objects.filter(name=two).delete()
+    old.save()  # as if the copy of before the second deposit had been put back
+    deposit(device, b"three")
+    log.keep_up()
+    assert log.read(CODE, log.CHECKPOINT) == published
+    with pytest.raises(log.LogForked):
+        log.publish(device.organisation)
+    with clock.frozen(clock.now() + timedelta(hours=1)):
+        assert log.unsigned() == [CODE]
+
+
+def test_a_crash_between_the_file_and_the_record_loses_nothing(device: Device) -> None:
+    deposit(device, b"one")
+    log.keep_up()
+    before = Log.objects.get()
+    deposit(device, b"two")
+    log.keep_up()
+    published = log.read(CODE, log.CHECKPOINT)
+    for column in ("checkpoint", "signature", "signed_size", "signed_at"):
+        Log.objects.update(**{column: getattr(before, column)})
+    log.keep_up()
+    assert log.read(CODE, log.CHECKPOINT) == published
+    deposit(device, b"three")
+    log.keep_up()
+    assert served()[0].size == 3
+
+
+@pytest.mark.parametrize("days", [365, -365])
+def test_a_clock_moved_a_year_stops_no_log(device: Device, days: int) -> None:
+    deposit(device, b"one")
+    log.keep_up()
+    with clock.frozen(clock.now() + timedelta(days=days)):
+        deposit(device, b"two")
+        log.keep_up()
+    deposit(device, b"three")
+    log.keep_up()
+    checkpoint, entries = served()
+    assert checkpoint.size == 3
+    assert replay(map(Leaf.parse, entries))[1] == []
+
+
+def test_no_set_takes_the_address_of_the_log(device: Device) -> None:
+    with pytest.raises(ValidationError):
+        services.create_set(access.SYSTEM, device.organisation, "log")
+    assert not DepositSet.objects.filter(code="log").exists()
+
+
+def test_an_object_has_its_proof(device: Device) -> None:
+    deposits(device, 300)
+    name = deposit(device, b"mine")
+    log.keep_up()
+    (proof,) = log.proofs(services.set_of(device), "data", name)
+    checkpoint = note.Checkpoint.parse(proof.checkpoint.text)
+    leaf = tree.leaf_hash(proof.extra)
+    assert tree.includes(leaf, proof.index, checkpoint.size, proof.hashes, checkpoint.root)
+    assert Leaf.parse(proof.extra).object.name == name
+    assert len(str(proof).encode()) <= 2048
