@@ -18,6 +18,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint"
 STAMPS = "timestamps"
+RECORDS = "records/"
 UNSIGNED_AFTER = timedelta(minutes=15)
 BATCH = 5000  # leaves added under one lock
 _KEY = "log-key"
@@ -348,7 +350,10 @@ def _write_level(
 
 
 def read(code: str, path: str) -> bytes | None:
-    """One of the log's files, or the names of its timestamps, one a line; None when there is none."""
+    """One of the log's files, the names of its timestamps, one a line, or the records that it is
+    compared with; None when there is none."""
+    if path.startswith(RECORDS):
+        return records(code, path.removeprefix(RECORDS))
     if path == f"{STAMPS}/":
         names = services.store().names(_key(code, STAMPS))
         return "".join(f"{name}\n" for name in names).encode()
@@ -358,6 +363,21 @@ def read(code: str, path: str) -> bytes | None:
         return b"".join(services.store().read(_key(code, path)))
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def records(code: str, set_code: str) -> bytes | None:
+    """Every life of a set's objects, as JSON: type, name, size in bytes, birth, death and
+    destruction, the two last empty when they did not happen."""
+    found = DepositSet.objects.filter(organisation__code=code, code=set_code).first()
+    if found is None:
+        return None
+    columns = [column for _, column in _EVENTS]
+    rows = StoredObject.objects.filter(deposit_set=found).order_by("pk")
+    told = [
+        (*row[:3], *((instant and clock.rfc3339(instant)) or "" for instant in row[3:]), "")[:6]
+        for row in rows.values_list("type", "name", "size", *columns)
+    ]
+    return orjson.dumps(told)
 
 
 def content_type(path: str) -> str:

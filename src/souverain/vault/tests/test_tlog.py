@@ -222,9 +222,13 @@ def test_leaves_have_one_writing_and_are_replayed() -> None:
     ):
         with pytest.raises(LeafError):
             Leaf.parse(other)
-    assert replay([born, died, leaf("birth", 3, "b")])[0].keys() == {leaf("birth", 3, "b").object}
-    assert [odd.why for odd in replay([born, leaf("birth", 2)])[1]] == ["born-twice"]
-    assert [odd.why for odd in replay([died])[1]] == ["never-born"]
-    assert [odd.why for odd in replay([leaf("birth", 9), leaf("birth", 1, "b")])[1]] == ["earlier"]
-    assert replay([born, died, leaf("reaped", 3)])[1] == []
-    assert [odd.why for odd in replay([born, leaf("reaped", 3)])[1]] == ["never-born"]
+    assert replay([born, died, leaf("birth", 3, "b")]).living.keys() == {
+        leaf("birth", 3, "b").object
+    }
+    assert [odd.why for odd in replay([born, leaf("birth", 2)]).odd] == ["born-twice"]
+    assert [odd.why for odd in replay([died]).odd] == ["never-born"]
+    assert [odd.why for odd in replay([leaf("birth", 9), leaf("birth", 1, "b")]).odd] == ["earlier"]
+    assert replay([born, died]).deleted.keys() == {born.object}
+    gone = replay([born, died, leaf("reaped", 3)])
+    assert (gone.living, gone.deleted, gone.odd) == ({}, {}, [])
+    assert [odd.why for odd in replay([born, leaf("reaped", 3)]).odd] == ["never-born"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Self
 
@@ -102,25 +102,32 @@ class Odd(NamedTuple):
     why: str
 
 
-def replay(leaves: Iterable[Leaf]) -> tuple[dict[Name, Leaf], list[Odd]]:
-    """The birth of each object that lives at the end, and what no honest log would say."""
-    living: dict[Name, Leaf] = {}
-    dead: set[Name] = set()
+@dataclass
+class State:
+    """Where a log's leaves lead: the birth of each object that lives, the last birth of each that
+    was deleted and whose bytes must be there still, and what no honest log would say."""
+
+    living: dict[Name, Leaf] = field(default_factory=dict)
+    deleted: dict[Name, Leaf] = field(default_factory=dict)
+    odd: list[Odd] = field(default_factory=list)
+
+
+def replay(leaves: Iterable[Leaf]) -> State:
+    """What must be there when one believes the leaves, given in the log's order."""
+    state = State()
     latest: dict[str, str] = {}
-    odd: list[Odd] = []
     for index, leaf in enumerate(leaves):
         name = leaf.object
-        if leaf.at < latest.get(name.set, ""):
-            odd.append(Odd(index, leaf, "earlier"))
+        why = "earlier" if leaf.at < latest.get(name.set, "") else ""
         latest[name.set] = leaf.at
         if leaf.event == BIRTH:
-            if name in living:
-                odd.append(Odd(index, leaf, "born-twice"))
-            living[name] = leaf
-        elif leaf.event == DEATH:
-            if living.pop(name, None) is None:
-                odd.append(Odd(index, leaf, "never-born"))
-            dead.add(name)
-        elif name in living or name not in dead:
-            odd.append(Odd(index, leaf, "never-born"))
-    return living, odd
+            why = "born-twice" if name in state.living else why
+            state.living[name] = leaf
+            state.deleted.pop(name, None)
+        elif leaf.event == DEATH and name in state.living:
+            state.deleted[name] = state.living.pop(name)
+        elif leaf.event == DEATH or state.deleted.pop(name, None) is None:
+            why = "never-born"
+        if why:
+            state.odd.append(Odd(index, leaf, why))
+    return state
