@@ -13,13 +13,14 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 import requests
 
+from souverain.vault.engine import stamp
 from souverain.vault.engine.tlog import tiles, tree
 from souverain.vault.engine.tlog.leaves import BIRTH, DEATH, REAPED, Leaf, LeafError, Name, replay
 from souverain.vault.engine.tlog.note import Checkpoint, Key, Note, NoteError
@@ -325,15 +326,17 @@ def _check_stamps(
     for day in days:
         where = f"timestamps/{day}"
         signed, token = source.log(f"{where}.checkpoint"), source.log(f"{where}.tsr")
+        if token is None and day == days[-1]:
+            continue  # on its way
         try:
             if signed is None or token is None:
                 raise NoteError
-            at = stamped_at(token, signed)
+            at = stamp.read(token, signed).at
             found = Note.parse(signed)
             old = Checkpoint.parse(found.text)
             if not found.is_signed_by(key) or old.origin != key.name:
                 raise NoteError
-        except NoteError:
+        except (NoteError, stamp.StampError):
             report.add("stamp", where, f"L'horodatage du {day} manque, ou n'est pas valable.")
             continue
         if old.size < added or old.size > checkpoint.size:
@@ -350,22 +353,6 @@ def _check_stamps(
                 "clock", where, f"Les dates du registre contredisent l'horodatage du {day} ({at})."
             )
         report.stamps += 1
-
-
-def stamped_at(token: bytes, content: bytes) -> datetime:
-    """When the authority saw the content. Raises NoteError for a token of something else. Who signed
-    it is for `openssl ts -verify`, with the authority's own certificate."""
-    import rfc3161_client
-
-    try:
-        info = rfc3161_client.decode_timestamp_response(token).tst_info
-    except ValueError:
-        raise NoteError("not a timestamp") from None
-    imprint: Any = info.message_imprint
-    if imprint.message != hashlib.sha256(content).digest():
-        raise NoteError("the timestamp of something else")
-    made: datetime = info.gen_time
-    return made.astimezone(UTC)
 
 
 # One deposit set ---------------------------------------------------------------------------------

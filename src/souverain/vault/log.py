@@ -214,8 +214,8 @@ def _write_checkpoint(log: Log, code: str) -> None:
     lines = Cosignature.objects.filter(
         witness__organisation=log.organisation_id, size=log.signed_size, witness__removed_at=None
     ).order_by("pk")
-    content = "".join([log.checkpoint, "\n", log.signature, *(each.line for each in lines)])
-    _replace(_key(code, CHECKPOINT), content.encode())
+    content = log.signed + "".join(each.line for each in lines).encode()
+    _replace(_key(code, CHECKPOINT), content)
 
 
 def _replace(key: str, content: bytes) -> None:
@@ -363,6 +363,19 @@ def read(code: str, path: str) -> bytes | None:
         return b"".join(services.store().read(_key(code, path)))
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def has_stamp(code: str, day: str) -> bool:
+    return services.store().exists(_key(code, f"{STAMPS}/{day}.tsr"))
+
+
+def keep_stamp(log: Log, day: str, signed: bytes, token: bytes) -> None:
+    """Keep an authority's answer beside what it stamped."""
+    code = log.organisation.code
+    _replace(_key(code, f"{STAMPS}/{day}.checkpoint"), signed)
+    _put(_key(code, f"{STAMPS}/{day}.tsr"), token)
+    log.stamped_at, log.stamped_size = clock.now(), log.signed_size
+    log.save(update_fields=["stamped_at", "stamped_size"])
 
 
 def records(code: str, set_code: str) -> bytes | None:

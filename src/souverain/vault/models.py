@@ -159,6 +159,12 @@ class Log(models.Model):
     signed_size = models.BigIntegerField(default=0)
     signed_at = models.DateTimeField(null=True)
     stamped_at = models.DateTimeField(null=True)
+    stamped_size = models.BigIntegerField(default=0)
+
+    @property
+    def signed(self) -> bytes:
+        """The last checkpoint as the log signed it, without its witnesses."""
+        return f"{self.checkpoint}\n{self.signature}".encode()
 
 
 class LogLeaf(models.Model):

@@ -9,15 +9,18 @@ from souverain.core.access import Actor
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
+    Destination,
     EventKind,
     Health,
     HealthCheck,
     Holding,
     NavigationItem,
+    Outlet,
     Periodic,
     Permission,
     Reach,
     Room,
+    Setting,
 )
 
 
@@ -71,6 +74,18 @@ def _keep_up_logs() -> None:
     from souverain.vault import log
 
     log.keep_up()
+
+
+def _stamp_logs() -> None:
+    from souverain.vault import stamps
+
+    stamps.stamp_logs()
+
+
+def _timestamps_go_to() -> Destination | None:
+    from souverain.vault import stamps
+
+    return stamps.goes_to()
 
 
 def _logs_are_signed() -> Health:
@@ -146,6 +161,10 @@ ROOM = Room(
         HealthCheck("store", "Espace des copies", _store_takes_writes),
         HealthCheck("log", "Registres des preuves", _logs_are_signed),
     ),
+    settings=(
+        Setting("SOUVERAIN_TSA_URL", "L'autorité d'horodatage (RFC 3161) ; vide : aucune", ""),
+    ),
+    outlets=(Outlet("timestamp", "L'horodatage des registres du coffre-fort", _timestamps_go_to),),
     events=(
         EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
         EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
@@ -153,6 +172,7 @@ ROOM = Room(
     periodic=(
         Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),
         Periodic("vault-log", timedelta(minutes=1), _keep_up_logs),
+        Periodic("vault-stamps", timedelta(minutes=10), _stamp_logs),
     ),
     holdings=(
         Holding(

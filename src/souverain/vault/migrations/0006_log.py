@@ -60,6 +60,7 @@ class Migration(migrations.Migration):
                 ("signed_size", models.BigIntegerField(default=0)),
                 ("signed_at", models.DateTimeField(null=True)),
                 ("stamped_at", models.DateTimeField(null=True)),
+                ("stamped_size", models.BigIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -448,7 +449,7 @@ def test_the_command_keeps_what_it_found_right_and_a_witness_signs(
     told = json.loads(souverain(*command, "--key", str(vault.key), "--read-data", "--json"))
     assert told["ok"] and told["living"] >= 8 and told["read_bytes"] > 0
     text = souverain(*command, "--cosign", key, status=1)
-    witness = text.split()[-1]
+    (witness,) = re.findall(r"\S+\+[0-9a-f]{8}\+\S+", text)
     assert note.Key.parse(witness).kind == note.COSIGNATURE
     assert oct(key.stat().st_mode)[-3:] == "600"
     vault.server.enter(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -16,11 +17,12 @@ from django.db import DatabaseError, connection, transaction
 from souverain.core import access, clock
 from souverain.core.models import Device, Organisation
 from souverain.core.objects import FolderStore
-from souverain.vault import log, services
+from souverain.vault import log, services, stamps
 from souverain.vault.engine.tlog import note, tiles, tree
 from souverain.vault.engine.tlog.leaves import Leaf, replay
 from souverain.vault.models import DepositSet, Log, LogLeaf, StoredObject
 from souverain.vault.tests.conftest import PRELUDE, Client, Server
+from souverain.vault.tests.tsa import authority
 
 CODE = "21231"
 PROVING = os.environ.get("SOUVERAIN_PROVE") == "1"
@@ -273,3 +275,38 @@ def test_an_object_has_its_proof(device: Device) -> None:
     assert tree.includes(leaf, proof.index, checkpoint.size, proof.hashes, checkpoint.root)
     assert Leaf.parse(proof.extra).object.name == name
     assert len(str(proof).encode()) <= 2048
+
+
+def test_each_day_an_authority_stamps_what_has_grown(
+    device: Device, store: FolderStore, tmp_path: Path, settings: Any
+) -> None:
+    with authority(tmp_path / "tsa") as tsa:
+        settings.TSA_URL = tsa.url
+        deposit(device, b"one")
+        log.keep_up()
+        tsa.bad = b"0"
+        stamps.stamp_logs()
+        assert Log.objects.get().stamped_at is None, "a bad answer is no stamp"
+        tsa.bad = None
+        stamps.stamp_logs()
+        stamps.stamp_logs()
+        assert tsa.asked == 2
+        folder = store.path(f"log/{CODE}/timestamps")
+        tokens = sorted(folder.glob("*.tsr"))
+        assert [tsa.says_yes(each, each.with_suffix(".checkpoint")) for each in tokens] == [True]
+        with clock.frozen(clock.now() + timedelta(days=1)):
+            stamps.stamp_logs()
+            assert tsa.asked == 2, "nothing new to stamp"
+            deposit(device, b"two")
+            log.keep_up()
+            stamps.stamp_logs()
+        assert tsa.asked == 3
+        assert len((log.read(CODE, "timestamps/") or b"").split()) == 4
+
+
+def test_no_authority_is_asked_without_a_rule(device: Device, settings: Any) -> None:
+    settings.TSA_URL = "http://tsa.exemple.fr/"
+    deposit(device, b"one")
+    log.keep_up()
+    with pytest.raises(stamps.NoStamp, match="autoriser"):
+        stamps.ask(b"content")
