@@ -256,7 +256,7 @@ def _refuse_a_fork(log: Log, code: str) -> None:
         return
     if published.size <= log.size:
         frontier = tree.Frontier()
-        frontier.add(tree.leaf_hash(data) for data in _rows(log, 0, published.size))
+        frontier.add(tree.leaf_hash(data) for data in rows(log, 0, published.size))
         if frontier.root() == published.root:
             return
     raise LogForked(
@@ -265,7 +265,7 @@ def _refuse_a_fork(log: Log, code: str) -> None:
     )
 
 
-def _rows(log: Log, start: int, end: int) -> Iterator[bytes]:
+def rows(log: Log, start: int, end: int) -> Iterator[bytes]:
     """The leaves' bytes, in order."""
     rows = LogLeaf.objects.filter(
         organisation=log.organisation_id, index__gte=start, index__lt=end
@@ -313,7 +313,7 @@ def _tile(code: str, tile: Tile) -> list[bytes]:
 def _extend(log: Log, code: str, old: int, new: int) -> None:
     """Write the tiles and bundles that a log of `new` leaves has and one of `old` has not."""
     start = old // WIDTH * WIDTH
-    entries = list(_rows(log, start, new))
+    entries = list(rows(log, start, new))
     if len(entries) != new - start:
         raise LogForked("des feuilles manquent dans la base : rien n'est signé.")
     hashes = [tree.leaf_hash(entry) for entry in entries]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -10,7 +11,7 @@ from django.core.exceptions import ValidationError
 
 from souverain.core import access, clock
 from souverain.core.models import Organisation
-from souverain.vault import log
+from souverain.vault import log, log_export, stamps
 from souverain.vault.models import DepositSet, Witness
 
 _commune_option = click.option("--commune", required=True, help="Code INSEE de la commune.")
@@ -66,6 +67,28 @@ def proof(commune: str, set_code: str, name: str, as_json: bool) -> None:
         _print({"count": len(proofs), "items": [str(each) for each in proofs]})
     else:
         click.echo("\n".join(map(str, proofs)), nl=False)
+
+
+@registry.command("export")
+@_commune_option
+@click.argument("file", metavar="FICHIER", type=click.Path(path_type=Path))
+@_json
+def export(commune: str, file: Path, as_json: bool) -> None:
+    """Exporter ce qui est nouveau, sous la forme des journaux sécurisés de VITAM (zip)."""
+    try:
+        made = log_export.export(access.of_console(), _commune(commune), file)
+    except ValidationError as error:
+        _fail(" ".join(error.messages))
+    except stamps.NoStamp as error:
+        _fail(f"Rien n'a été exporté : {error}.")
+    except FileExistsError:
+        _fail(f"{file} existe déjà ; rien n'est jamais écrit par-dessus.")
+    except OSError as error:
+        _fail(f"{file} : écriture impossible ({error.strerror}).")
+    if as_json:
+        _print({"file": str(file), "first": made.first, "size": made.size})
+    else:
+        click.echo(f"Lignes {made.first} à {made.size - 1} du registre de {commune} dans {file}.")
 
 
 @click.group()

@@ -139,6 +139,7 @@ ROOM = Room(
         "vault.device_revoked": "Appareil révoqué",
         "vault.key_added": "Clé ajoutée à un dépôt",
         "vault.key_buried": "Clé supprimée par l'appareil (conservée)",
+        "vault.log_exported": "Registre des preuves exporté",
         "vault.object_mended": "Fichier abîmé réparé",
         "vault.quota_set": "Place accordée au coffre-fort",
         "vault.refused": "Demande d'un appareil refusée",

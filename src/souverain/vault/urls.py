@@ -14,4 +14,9 @@ urlpatterns = [
     path("communes/<str:code>/appareils/<str:pk>/", views.device, name="device"),
     path("communes/<str:code>/appareils/<str:pk>/attente/", views.waiting, name="waiting"),
     path("communes/<str:code>/appareils/<str:pk>/revoquer/", views.revoke, name="revoke"),
+    path("communes/<str:code>/preuves/<path:path>", views.log_file, name="log_file"),
+    path("communes/<str:code>/temoins/ajouter/", views.add_witness, name="add_witness"),
+    path(
+        "communes/<str:code>/temoins/<int:pk>/retirer/", views.remove_witness, name="remove_witness"
+    ),
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import subprocess
 import sys
+import zipfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from django.db import DatabaseError, connection, transaction
 from souverain.core import access, clock
 from souverain.core.models import Device, Organisation
 from souverain.core.objects import FolderStore
-from souverain.vault import log, services, stamps
+from souverain.vault import log, log_export, services, stamps
 from souverain.vault.engine.tlog import note, tiles, tree
 from souverain.vault.engine.tlog.leaves import Leaf, replay
 from souverain.vault.models import DepositSet, Log, LogLeaf, StoredObject
@@ -310,3 +313,60 @@ def test_no_authority_is_asked_without_a_rule(device: Device, settings: Any) -> 
     log.keep_up()
     with pytest.raises(stamps.NoStamp, match="autoriser"):
         stamps.ask(b"content")
+
+
+FIVE = {
+    "data.txt",
+    "merkleTree.json",
+    "token.tsp",
+    "computing_information.txt",
+    "additional_information.txt",
+}
+
+
+def told(archive: zipfile.ZipFile, name: str) -> dict[str, str]:
+    lines = archive.read(f"{name}_information.txt").decode().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_exports_have_vitam_s_five_files_and_are_chained(
+    device: Device, tmp_path: Path, vault_data: Path, settings: Any
+) -> None:
+    theirs = zipfile.ZipFile(vault_data / "vitam-storage-traceability.zip")
+    with authority(tmp_path / "tsa") as tsa:
+        settings.TSA_URL = tsa.url
+        archives = []
+        for number, days in enumerate((0, 40, 400)):
+            with clock.frozen(clock.now() + timedelta(days=days)):
+                deposit(device, b"object %d" % number)
+                log.keep_up()
+                file = tmp_path / f"export-{number}.zip"
+                log_export.export(access.SYSTEM, device.organisation, file)
+                with pytest.raises(ValidationError):
+                    log_export.export(access.SYSTEM, device.organisation, tmp_path / "again.zip")
+                assert not (tmp_path / "again.zip").exists()
+            archives.append(zipfile.ZipFile(file))
+        tokens = [base64.b64encode(each.read("token.tsp")).decode() for each in archives]
+        for number, archive in enumerate(archives):
+            assert set(archive.namelist()) == set(theirs.namelist()) == FIVE
+            for name in ("computing", "additional"):
+                assert told(theirs, name).keys() <= told(archive, name).keys()
+            archive.extractall(tmp_path / str(number))
+            stamped = tmp_path / str(number) / "computing_information.txt"
+            assert tsa.says_yes(tmp_path / str(number) / "token.tsp", stamped)
+            frontier = tree.Frontier()
+            frontier.add(map(tree.leaf_hash, archive.read("data.txt").splitlines()))
+            root = base64.b64encode(frontier.root()).decode()
+            assert root == json.loads(archive.read("merkleTree.json"))["Root"]
+            assert root == told(archive, "computing")["currentHash"]
+            assert told(archive, "additional")["firstElement"] == str(number)
+        chain = [list(told(archive, "computing").values())[1:] for archive in archives]
+        assert chain == [
+            ["null", "null", "null"],
+            [tokens[0], tokens[0], "null"],
+            [tokens[1], tokens[1], tokens[0]],
+        ]
+        with pytest.raises(FileExistsError), clock.frozen(clock.now() + timedelta(days=500)):
+            deposit(device, b"more")
+            log.keep_up()
+            log_export.export(access.SYSTEM, device.organisation, file)
