@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -86,9 +87,11 @@ def export(commune: str, file: Path, as_json: bool) -> None:
     except OSError as error:
         _fail(f"{file} : écriture impossible ({error.strerror}).")
     if as_json:
-        _print({"file": str(file), "first": made.first, "size": made.size})
+        _print({"file": str(file), **asdict(made)})
     else:
         click.echo(f"Lignes {made.first} à {made.size - 1} du registre de {commune} dans {file}.")
+        if not made.stamped:
+            click.echo("Sans horodatage : SOUVERAIN_TSA_URL ne nomme aucune autorité.")
 
 
 @click.group()

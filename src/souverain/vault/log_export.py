@@ -33,14 +33,16 @@ MONTH, YEAR = timedelta(days=30), timedelta(days=365)
 
 @dataclass(frozen=True)
 class Exported:
-    """Which leaves an export has: [first, size)."""
+    """Which leaves an export has: [first, size); and whether an authority stamped it."""
 
     first: int
     size: int
+    stamped: bool
 
 
 def export(actor: Actor, organisation: Organisation, output: Path) -> Exported:
-    """Write what was signed since the last export, and have it stamped. Raises ValidationError when
+    """Write what was signed since the last export, and have it stamped where an authority is set.
+    Raises ValidationError when
     there is nothing new, stamps.NoStamp, FileExistsError, OSError; nothing is recorded then."""
     before = LogExport.objects.filter(organisation=organisation).order_by("-pk").first()
     found = Log.objects.filter(pk=organisation.pk).first()
@@ -51,6 +53,7 @@ def export(actor: Actor, organisation: Organisation, output: Path) -> Exported:
     frontier = tree.Frontier()
     frontier.add(map(tree.leaf_hash, leaves))
     now, root = clock.now(), _base64(frontier.root())
+    stamped = stamps.goes_to() is not None
     computing = _lines(
         currentHash=root,
         previousTimestampToken=_token(organisation, now),
@@ -63,12 +66,12 @@ def export(actor: Actor, organisation: Organisation, output: Path) -> Exported:
         endDate=Leaf.parse(leaves[-1]).at,
         securisationVersion=VERSION,
         hashing="RFC 6962, SHA-256; one leaf is one line of data.txt, without its newline",
-        tokenOver="computing_information.txt, SHA-256 (RFC 3161)",
+        tokenOver="computing_information.txt, SHA-256 (RFC 3161)" if stamped else "null",
         origin=log.origin(organisation.code),
         firstElement=str(first),
         checkpoint=_base64(found.signed),
     )
-    token = stamps.ask(computing)
+    token = stamps.ask(computing) if stamped else b""
     with whole_file(output) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("data.txt", b"".join(leaf + b"\n" for leaf in leaves))
@@ -88,7 +91,7 @@ def export(actor: Actor, organisation: Organisation, output: Path) -> Exported:
                 organisation=organisation.code,
                 data={"first": first, "size": size, "root": root},
             )
-    return Exported(first, size)
+    return Exported(first, size, stamped)
 
 
 def _base64(content: bytes) -> str:
@@ -99,7 +102,7 @@ def _token(organisation: Organisation, until: datetime) -> str:
     """The token of the last export made by then, as VITAM writes it."""
     made = LogExport.objects.filter(organisation=organisation, made_at__lte=until)
     found = made.order_by("-pk").first()
-    return _base64(bytes(found.token)) if found else "null"
+    return _base64(bytes(found.token)) if found and found.token else "null"
 
 
 def _lines(**told: str) -> bytes:
