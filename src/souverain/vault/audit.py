@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
@@ -262,7 +262,7 @@ def _tile(source: Source, tile: tiles.Tile, unit_bytes: int = 0) -> bytes:
     """A tile; a partial one may have given way to the whole one meanwhile, which begins with it."""
     content = source.log(tile.path)
     if content is None and tile.width < tiles.WIDTH:
-        content = source.log(tile._replace(width=tiles.WIDTH).path)
+        content = source.log(replace(tile, width=tiles.WIDTH).path)
         if content is not None and unit_bytes:
             content = content[: tile.width * unit_bytes]
         elif content is not None:
@@ -281,7 +281,7 @@ def _leaves(
     for bundle in tiles.entry_tiles(checkpoint.size):
         try:
             entries = tiles.unpack_entries(_tile(source, bundle), bundle.width)
-            if list(map(tree.leaf_hash, entries)) != found[bundle._replace(level=0)]:
+            if list(map(tree.leaf_hash, entries)) != found[replace(bundle, level=0)]:
                 raise ValueError
             leaves += map(Leaf.parse, entries)
         except (ValueError, LeafError, FileNotFoundError):

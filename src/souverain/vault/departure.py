@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -123,9 +124,12 @@ def _file(row: StoredObject, folder: str) -> ExportedFile:
 def _log_files(code: str) -> Iterator[ExportedFile]:
     store, prefix = services.store(), f"log/{code}/"
     for key in sorted(store.keys(prefix.rstrip("/"))):
-        content = b"".join(store.read(key))  # as it is now: a checkpoint is replaced
         path = f"log/{key.removeprefix(prefix)}"
-        yield ExportedFile(path, len(content), lambda content=content: iter((content,)))
+        if path == "log/checkpoint":  # the one that may be replaced meanwhile
+            content = b"".join(store.read(key))
+            yield ExportedFile(path, len(content), partial(iter, (content,)))
+        else:
+            yield ExportedFile(path, store.size(key) or 0, partial(store.read, key))
 
 
 # Forgetting --------------------------------------------------------------------------------------

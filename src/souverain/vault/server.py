@@ -149,8 +149,11 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     try:
         request = await _thread(_read_request, scope)
         with _counted(request.device):
-            serving = _serve_log if isinstance(request, LogRequest) else _serve
-            await _while_live(request.device, serving(request, receive, answer))
+            if isinstance(request, LogRequest):
+                serving = _serve_log(request, receive, answer)
+            else:
+                serving = _serve(request, receive, answer)
+            await _while_live(request.device, serving)
         if not devices.seen_lately(request.device):
             await _thread(devices.note_seen, request.device, pool=_writers)
     except Refused as refusal:

@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from souverain.vault import audit
+from souverain.vault.engine import stamp
 from souverain.vault.engine.tlog import note, tiles, tree
 from souverain.vault.engine.tlog.leaves import Leaf
 from souverain.vault.tests.conftest import Client, Server, named
+from souverain.vault.tests.tsa import authority
 
 CODE = "21231"
 KEEP_UP = "from souverain.vault import log\nlog.keep_up()\n"
@@ -498,3 +501,76 @@ def test_a_checkpoint_file_that_is_none_is_refused(
     assert "point de contrôle" in souverain(
         "--checkpoint", kept, "--repository-file", repository, status=1
     )
+
+
+# Timestamps, months, departures ------------------------------------------------------------------
+
+
+def test_what_an_authority_stamped_binds_the_log_and_its_dates(
+    vault: Vault, tmp_path: Path
+) -> None:
+    folder = vault.log / "timestamps"
+    signed = (vault.log / "checkpoint").read_text().split("\n\n")
+    content = (signed[0] + "\n\n" + signed[1].splitlines()[0] + "\n").encode()
+    headers = {"content-type": "application/timestamp-query"}
+    with authority(tmp_path / "tsa") as tsa:
+        query = stamp.request(content, 1)
+        answer = requests.post(tsa.url, query, headers=headers, timeout=10).content
+    folder.mkdir()
+    try:
+        for day in ("2026-01-01", "2026-01-02"):
+            (folder / f"{day}.checkpoint").write_bytes(content)
+            (folder / f"{day}.tsr").write_bytes(answer)
+        report = vault.audit(vault.old)
+        assert (report.findings, report.stamps) == ([], 2)
+        token = folder / "2026-01-01.tsr"
+        for bad in (b"", answer[:-1], answer[:-20] + bytes(20)):
+            token.write_bytes(bad)
+            assert [found.kind for found in vault.audit(vault.old).findings] == ["stamp"]
+        token.unlink()
+        assert [found.kind for found in vault.audit(vault.old).findings] == ["stamp"]
+        token.write_bytes(answer)
+        # Root moves the clock of the last leaf by three hours, well within the auditor's tolerance
+        # of its own past, but the authority had seen the log before.
+        leaves = vault.leaves()
+        at = leaves[-1].instant + timedelta(hours=3)
+        leaves[-1] = replace(leaves[-1], at=at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        undo = vault.fork(leaves)
+        shutil.copytree(vault.log.with_name("log-copy") / "timestamps", folder, dirs_exist_ok=True)
+        kinds = {found.kind for found in vault.audit(audit.Kept(vault.key)).findings}
+        undo()
+        assert kinds >= {"forked", "clock"}
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_witness_away_for_a_month_goes_on_from_where_it_was(vault: Vault) -> None:
+    """Hundreds of leaves later, the partial tiles that it knew have given way to whole ones."""
+    away = vault.keep(vault.old)
+    for number in range(3):
+        name = vault.put("data", b"night %d" % number)
+        for _ in range(50):
+            assert vault.client.ask("DELETE", f"data/{name}")[0] == 200
+            vault.put("data", b"night %d" % number)
+        vault.keep_up()
+    assert vault.checkpoint().size > 300
+    assert not list((vault.log / "tile/0/000.p").glob("*"))
+    assert vault.keep(away).checkpoint != away.checkpoint
+
+
+def test_the_log_leaves_with_the_commune(vault: Vault) -> None:
+    """Last: it takes the deployment apart."""
+    told = vault.server.python(
+        "from souverain.vault import departure\nfrom django.db import transaction\n"
+        f"found = departure.export({CODE!r})\n"
+        "files = list(found.files)\n"
+        "assert len(files) == found.file_count\n"
+        "for file in files:\n"
+        "    assert sum(map(len, file.chunks())) == file.size, file\n"
+        "assert sum(file.size for file in files) == found.file_bytes\n"
+        "print([file.path for file in files if file.path.startswith('log/')])\n"
+        f"with transaction.atomic(): departure.forget({CODE!r})\n"
+        f"departure.sweep({CODE!r})"
+    )
+    assert "log/checkpoint" in told
+    assert not vault.log.exists()

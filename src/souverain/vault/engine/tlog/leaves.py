@@ -94,7 +94,8 @@ class Leaf:
         return self.sha256 or (self.object.name if _SHA256.fullmatch(self.object.name) else "")
 
 
-class Odd(NamedTuple):
+@dataclass(frozen=True)
+class Odd:
     """A leaf that cannot follow the ones before it. `why`: `born-twice`, `never-born`, `earlier`."""
 
     index: int

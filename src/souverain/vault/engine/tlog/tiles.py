@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from souverain.vault.engine.tlog.tree import HASH_BYTES, Node, node_hash
 
@@ -19,7 +19,8 @@ ENTRIES = -1
 ENTRY_MAX_BYTES = 0xFFFF
 
 
-class Tile(NamedTuple):
+@dataclass(frozen=True)
+class Tile:
     level: int
     index: int
     width: int = WIDTH
