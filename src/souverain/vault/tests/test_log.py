@@ -205,6 +205,7 @@ def lift_guards() -> None:
     """What root can do to the database."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             for table in ("vault_logleaf", "vault_storedobject"):
                 cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         else:
