@@ -16,10 +16,11 @@ from souverain.cli import main
 from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry
 from souverain.core.rooms import DataClass
+from souverain.vault.engine.tlog import note
 from souverain.vault.models import ReaperPass
 from souverain.vault.tests.restic_writer import PASSWORD, Writer, node
 from tests import access_matrix
-from tests.access_scene import DIJON, Scene, build
+from tests.access_scene import DIJON, MARKERS, Scene, build
 
 ROWS = {
     re.sub("^souverain ", "", cells[0].strip("`")): cells
@@ -79,6 +80,11 @@ def _folder(scene: Scene) -> list[str]:
     return ["RETOUR", "sac", "--bagit"]
 
 
+def _audit(scene: Scene) -> list[str]:
+    key = str(note.Key(f"cotedor.invalid/vault/{DIJON}", bytes(32)))
+    return ["--checkpoint", "preuve.json", "--folder", ".", "--key", key]
+
+
 def _sip(scene: Scene) -> list[str]:
     Path("versement.zip").write_bytes(b"")
     return ["versement.zip"]
@@ -107,6 +113,16 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "vault device add": lambda scene: ["--commune", DIJON, "--name", "poste", "--role", "backup"],
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
     "vault export": _folder,
+    "vault audit": _audit,
+    "vault log export": lambda scene: ["--commune", DIJON, "registre.zip"],
+    "vault log key": lambda scene: ["--commune", DIJON],
+    "vault log proof": lambda scene: ["--commune", DIJON, "config"],
+    "vault witness add": lambda scene: [
+        *("--commune", DIJON, "--name", "Mairie"),
+        *("--key", str(note.Key("mairie", bytes(32), note.COSIGNATURE))),
+    ],
+    "vault witness list": lambda scene: ["--commune", DIJON],
+    "vault witness remove": lambda scene: ["--commune", DIJON, "--name", MARKERS[DIJON]],
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
     "vault reap": _leapt,
     "vault repository check": _repository,
@@ -128,6 +144,8 @@ REFUSED = {
     "territory import outlines",
     "job run",
     "membership verify",
+    "vault audit",
+    "vault log proof",
     "vault recovery combine",
     "vault sip check",
 }

@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 
 from souverain.core import access, clock
 from souverain.core.models import Device, Organisation
-from souverain.vault import services
+from souverain.vault import log_commands, services
 from souverain.vault.api import DepositSetItem, DeviceItem
 from souverain.vault.models import DepositSet, State
 
@@ -41,6 +41,10 @@ def _device_json(device: Device) -> dict[str, Any]:
 @click.group()
 def cli() -> None:
     """Le coffre-fort des communes."""
+
+
+cli.add_command(log_commands.registry)
+cli.add_command(log_commands.witness)
 
 
 @cli.group()

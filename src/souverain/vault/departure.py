@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from django.db import connection, transaction
@@ -21,7 +23,7 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
 from souverain.core.queries import Erased, Export, ExportedFile, Forgotten, Kept, StillKept
 from souverain.core.transactions import serialise_writers
-from souverain.vault import retention, services
+from souverain.vault import log, retention, services
 from souverain.vault.models import DepositSet, ReadDay, StoredObject
 
 ROOM, TITLE = "vault", "Le coffre-fort"
@@ -43,12 +45,14 @@ def _objects(code: str) -> QuerySet[StoredObject]:
 
 def export(code: str) -> Export | None:
     """All of the commune's vault. `<set>/repository/` is a restic repository as it lives now;
-    `<set>/deleted/` what the clients deleted, in the same layout, to be laid over it."""
+    `<set>/deleted/` what the clients deleted, in the same layout, to be laid over it; `log/` the
+    transparency log, which stays readable without us."""
     if not _sets(code).exists():
         return None
     on_disk = _objects(code).filter(reaped_at=None)
     distinct = on_disk.order_by().values("deposit_set", "type", "name", "size").distinct()
     figures = distinct.aggregate(total=Sum("size"))
+    log_files = list(_log_files(code))
     return Export(
         room=ROOM,
         title=TITLE,
@@ -65,9 +69,9 @@ def export(code: str) -> Export | None:
                 for day in ReadDay.objects.filter(device__organisation__code=code)
             ),
         },
-        files=_files(code),
-        file_count=distinct.count(),
-        file_bytes=figures["total"] or 0,
+        files=chain(_files(code), log_files),
+        file_count=distinct.count() + len(log_files),
+        file_bytes=(figures["total"] or 0) + sum(file.size for file in log_files),
     )
 
 
@@ -119,6 +123,17 @@ def _file(row: StoredObject, folder: str) -> ExportedFile:
     return ExportedFile(
         f"{found.code}/{folder}/{inside}", row.size, lambda: services.store().read(key)
     )
+
+
+def _log_files(code: str) -> Iterator[ExportedFile]:
+    store, prefix = services.store(), f"log/{code}/"
+    for key in sorted(store.keys(prefix.rstrip("/"))):
+        path = f"log/{key.removeprefix(prefix)}"
+        if path == "log/checkpoint":  # the one that may be replaced meanwhile
+            content = b"".join(store.read(key))
+            yield ExportedFile(path, len(content), partial(iter, (content,)))
+        else:
+            yield ExportedFile(path, store.size(key) or 0, partial(store.read, key))
 
 
 # Ending ------------------------------------------------------------------------------------------
@@ -235,15 +250,16 @@ def _guards_lifted() -> Iterator[None]:
 def sweep(code: str) -> int:
     """Destroy the commune's files that no record vouches for; returns how many. What is received
     meanwhile is recorded under the same lock, and so is kept."""
-    store, prefix = services.store(), f"vault/{code}"
-    keys = list(store.keys(prefix))
+    store, prefixes = services.store(), (f"vault/{code}", f"log/{code}")
+    keys = [key for prefix in prefixes for key in store.keys(prefix)]
     destroyed = 0
     for start in range(0, len(keys), _BATCH):
         with transaction.atomic():
             serialise_writers()
             for key in keys[start : start + _BATCH]:
-                destroyed += services.discard(key)
+                destroyed += log.discard(key) if key.startswith("log/") else services.discard(key)
     with transaction.atomic():
         serialise_writers()
-        store.tidy(prefix)
+        for prefix in prefixes:
+            store.tidy(prefix)
     return destroyed

@@ -227,3 +227,88 @@ class Announcement(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["device", "act", "day"], name="announced_once"),
         ]
+
+
+# Evidence, written only by `vault.log` --------------------------------------------------------------
+
+
+class Log(models.Model):
+    """The end of an organisation's transparency log: what is in sequence, and what was signed.
+
+    `frontier` holds the hashes of the complete subtrees on the right edge, largest first.
+    `checkpoint` is the text of the last one signed, `signed_size` its number of leaves.
+    """
+
+    organisation = models.OneToOneField(Organisation, models.PROTECT, primary_key=True)
+    size = models.BigIntegerField(default=0)
+    frontier = models.BinaryField(default=b"")
+    checkpoint = models.TextField(default="")
+    signature = models.TextField(default="")
+    signed_size = models.BigIntegerField(default=0)
+    signed_at = models.DateTimeField(null=True)
+    stamped_at = models.DateTimeField(null=True)
+    stamped_size = models.BigIntegerField(default=0)
+
+    @property
+    def signed(self) -> bytes:
+        """The last checkpoint as the log signed it, without its witnesses."""
+        return f"{self.checkpoint}\n{self.signature}".encode()
+
+
+class LogLeaf(models.Model):
+    """One leaf, as its bytes say it. The database refuses updates and deletes."""
+
+    organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="+")
+    index = models.BigIntegerField()
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+    data = models.TextField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["organisation", "index"], name="log_leaf_once"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["deposit_set", "-at"], name="log_leaf_by_set")]
+
+
+class Witness(models.Model):
+    """Who cosigns an organisation's checkpoints; `key` is its public key, as C2SP writes it."""
+
+    organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="witnesses")
+    name = models.CharField(max_length=80)
+    key = models.CharField(max_length=300)
+    added_at = models.DateTimeField(default=clock.now)
+    removed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["name", "pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["organisation", "name"],
+                condition=Q(removed_at__isnull=True),
+                name="witness_name_once",
+            ),
+        ]
+
+
+class Cosignature(models.Model):
+    """A witness's signature line below the checkpoint of `size` leaves, and when it came."""
+
+    witness = models.ForeignKey(Witness, models.PROTECT, related_name="cosignatures")
+    size = models.BigIntegerField()
+    line = models.TextField()
+    received_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["witness", "size"], name="cosignature_once"),
+        ]
+
+
+class LogExport(models.Model):
+    """An export of the log for archivists: up to which leaf, and the token that the next one names."""
+
+    organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="+")
+    size = models.BigIntegerField()
+    token = models.BinaryField(default=b"")
+    made_at = models.DateTimeField()

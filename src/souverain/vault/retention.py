@@ -232,7 +232,7 @@ def reap(actor: Actor, *, dry_run: bool = False, confirm_clock: bool = False) ->
     this = _begin(actor, confirm_clock=confirm_clock)
     cut = ReaperPass.objects.filter(ended_at=None, pk__lt=this.pk)
     for pk, at in list(cut.values_list("pk", "at")):
-        _finish(StoredObject.objects.filter(reaped_at=at))
+        _finish(StoredObject.objects.filter(reaped_at__gte=at))
         cut.filter(pk=pk).update(ended_at=clock.now())
     from souverain.vault import destruction  # which stands on this module
 
@@ -301,15 +301,19 @@ def _past_their_lock(
 def _mark(
     actor: Actor, deposit_set: DepositSet, gone: list[list[StoredObject]], now: datetime
 ) -> None:
-    """Write that these bytes leave, before they do."""
+    """Write that these bytes leave, before they do, at an instant of the set's own: its log puts
+    what happens in sequence by it."""
     rows = [row for lives in gone for row in lives]
-    StoredObject.objects.filter(pk__in=[row.pk for row in rows]).update(reaped_at=now)
+    current = DepositSet.objects.select_related("organisation").get(pk=deposit_set.pk)
+    current.last_instant = max(now, services.next_instant(current, actor))
+    StoredObject.objects.filter(pk__in=[row.pk for row in rows]).update(
+        reaped_at=current.last_instant
+    )
     size = sum(lives[0].size for lives in gone)
-    current = DepositSet.objects.get(pk=deposit_set.pk)
     current.stored_bytes -= size
     deaths = [row.died_at for row in rows if row.died_at is not None]
     current.complete_since = max([*deaths, current.complete_since or deaths[0]])
-    current.save(update_fields=["stored_bytes", "complete_since"])
+    current.save(update_fields=["last_instant", "stored_bytes", "complete_since"])
     names = "\n".join(sorted(f"{lives[0].type}/{lives[0].name}" for lives in gone))
     _journal(
         actor,

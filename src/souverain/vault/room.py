@@ -9,15 +9,18 @@ from souverain.core.access import Actor
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
+    Destination,
     EventKind,
     Health,
     HealthCheck,
     Holding,
     NavigationItem,
+    Outlet,
     Periodic,
     Permission,
     Reach,
     Room,
+    Setting,
 )
 
 
@@ -92,6 +95,33 @@ def _tell_late_sets() -> None:
     services.tell_late_sets()
 
 
+def _keep_up_logs() -> None:
+    from souverain.vault import log
+
+    log.keep_up()
+
+
+def _stamp_logs() -> None:
+    from souverain.vault import stamps
+
+    stamps.stamp_logs()
+
+
+def _timestamps_go_to() -> Destination | None:
+    from souverain.vault import stamps
+
+    return stamps.goes_to()
+
+
+def _logs_are_signed() -> Health:
+    from souverain.vault import log
+
+    late = log.unsigned()
+    if late:
+        return Health(False, f"Le registre des preuves ne se signe plus : {', '.join(late[:5])}.")
+    return Health(True, "Les registres des preuves sont signés.")
+
+
 ROOM = Room(
     name="vault",
     title="Le coffre-fort",
@@ -133,6 +163,7 @@ ROOM = Room(
     verbs={
         "vault.clock_confirmed": "Heure du serveur confirmée",
         "vault.clock_doubted": "Heure du serveur mise en doute : rien n'est retiré",
+        "vault.checkpoint_cosigned": "Point de contrôle signé par un témoin",
         "vault.clock_went_back": "L'horloge du serveur a reculé",
         "vault.deposit_late": "Sauvegarde en retard",
         "vault.deposit_received": "Sauvegarde reçue",
@@ -144,6 +175,7 @@ ROOM = Room(
         "vault.device_revoked": "Appareil révoqué",
         "vault.key_added": "Clé ajoutée à un dépôt",
         "vault.key_buried": "Clé supprimée par l'appareil (conservée)",
+        "vault.log_exported": "Registre des preuves exporté",
         "vault.object_mended": "Fichier abîmé réparé",
         "vault.frozen": "Dépôt gelé",
         "vault.hold_lifted": "Conservation exigée levée",
@@ -158,6 +190,8 @@ ROOM = Room(
         "vault.set_created": "Dépôt ouvert",
         "vault.snapshot_buried": "Sauvegarde supprimée par l'appareil (conservée)",
         "vault.thawed": "Gel d'un dépôt levé",
+        "vault.witness_added": "Témoin inscrit",
+        "vault.witness_removed": "Témoin retiré",
     },
     urls="souverain.vault.urls",
     api="souverain.vault.api:router",
@@ -173,7 +207,12 @@ ROOM = Room(
     health=(
         HealthCheck("store", "Espace des copies", _store_takes_writes),
         HealthCheck("reaper", "Horloge des conservations", _reaper_believes_the_clock),
+        HealthCheck("log", "Registres des preuves", _logs_are_signed),
     ),
+    settings=(
+        Setting("SOUVERAIN_TSA_URL", "L'autorité d'horodatage (RFC 3161) ; vide : aucune", ""),
+    ),
+    outlets=(Outlet("timestamp", "L'horodatage des registres du coffre-fort", _timestamps_go_to),),
     events=(
         EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
         EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
@@ -183,6 +222,8 @@ ROOM = Room(
     periodic=(
         Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),
         Periodic("vault-reaper", timedelta(days=1), _reap),
+        Periodic("vault-log", timedelta(minutes=1), _keep_up_logs),
+        Periodic("vault-stamps", timedelta(minutes=10), _stamp_logs),
     ),
     holdings=(
         Holding(

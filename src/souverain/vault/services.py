@@ -54,6 +54,7 @@ _SET_CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TOLD = {"config": "vault.repository_created", "keys": "vault.key_added"}
 _BURIED = {"snapshots": "vault.snapshot_buried", "keys": "vault.key_buried"}
 GENERAL = "general"
+LOG = "log"  # `/vault/<INSEE>/log/` is the transparency log
 TITLES = {GENERAL: "Dossiers de la mairie"}
 _MOVING = ("stored_bytes", "live_bytes", "last_instant", "last_deposit_at", "late_told_at")
 _TICK = timedelta(microseconds=1)
@@ -117,9 +118,10 @@ def create_set(
 ) -> DepositSet:
     """Open a deposit set; its retention and its freshness are its kind's unless they are given.
     Raises ValidationError for a bad or taken code, a bad kind, class or delay."""
-    if not _SET_CODE.fullmatch(code):
+    if not _SET_CODE.fullmatch(code) or code == LOG:
         raise ValidationError(
             f"Le dépôt « {code[:40]} » : minuscules sans accent, chiffres et tirets seulement."
+            + (" « log » est pris par les preuves." if code == LOG else "")
         )
     if kind not in DepositSet.Kind.values:
         raise ValidationError(f"Nature de dépôt inconnue : {kind[:40]}.")
@@ -290,7 +292,7 @@ def settle(deposit_set: DepositSet, at: datetime) -> None:
     DepositSet.objects.filter(behind, pk=deposit_set.pk).update(last_instant=at)
 
 
-def _next_instant(deposit_set: DepositSet, actor: Actor) -> datetime:
+def next_instant(deposit_set: DepositSet, actor: Actor) -> datetime:
     """Now, or just after the last instant known: a clock set back never reorders a set."""
     now, last = clock.now(), deposit_set.last_instant
     if last is None or last < now:
@@ -433,7 +435,7 @@ def _give_birth(
     """Write the row of an object whose file is in place; `known` when its bytes are counted."""
     actor = access.of_device(device)
     current = _as_it_is_now(deposit_set)
-    at = _next_instant(current, actor)
+    at = next_instant(current, actor)
     session = _session(current, device, at)
     stored = StoredObject.objects.create(
         deposit_set=current,
@@ -512,7 +514,7 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
     if living is None:
         return False
     current = _as_it_is_now(deposit_set)
-    living.died_at = current.last_instant = _next_instant(current, actor)
+    living.died_at = current.last_instant = next_instant(current, actor)
     living.save(update_fields=["died_at"])
     announce(current, device, "pruned")
     current.live_bytes -= living.size
@@ -534,7 +536,7 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
 def bury_everything(deposit_set: DepositSet) -> int:
     """End every life of a set at one instant, under the writers' lock; returns how many."""
     current = _as_it_is_now(deposit_set)
-    current.last_instant = _next_instant(current, access.SYSTEM)
+    current.last_instant = next_instant(current, access.SYSTEM)
     current.live_bytes, current.last_deposit_at = 0, None
     ended = alive(current).update(died_at=current.last_instant)
     current.save(update_fields=_MOVING)

@@ -30,4 +30,9 @@ urlpatterns = [
             ("destruction/annuler/", retention_views.cancel_destruction, "cancel_destruction"),
         )
     ),
+    path("communes/<str:code>/preuves/<path:path>", views.log_file, name="log_file"),
+    path("communes/<str:code>/temoins/ajouter/", views.add_witness, name="add_witness"),
+    path(
+        "communes/<str:code>/temoins/<int:pk>/retirer/", views.remove_witness, name="remove_witness"
+    ),
 ]

@@ -533,7 +533,8 @@ def test_a_moment_that_is_not_complete_any_more_is_told_so(
 
 
 def test_nothing_else_in_the_room_removes_objects() -> None:
-    """`services.discard` alone, which asks the records; a client's own lock files aside."""
+    """`services.discard` alone, which asks the records; a client's own lock files aside. The log's
+    files are no bytes of a set: `log` removes only what is under `log/`."""
     room = Path(services.__file__).parent
     found = {
         f"{path.name}: {line.strip()}"
@@ -542,11 +543,15 @@ def test_nothing_else_in_the_room_removes_objects() -> None:
         for line in path.read_text().splitlines()
         if re.search(r"store(\(\))?\.remove\b|\.unlink\(|rmtree\(", line)
     }
-    told = [line for line in found if "restoration" not in line and "export.py" not in line]
+    own = ("restoration", "export.py", "Path(partial).unlink()")  # files of their own making
+    told = [line for line in found if not any(name in line for name in own)]
     assert sorted(told) == [
+        "log.py: return not is_kept and services.store().remove(key)",
+        'log.py: services.store().remove(f"{folder}/{width}")',
         "server.py: await _thread(services.store().remove, key)",
         "services.py: return not _is_vouched_for(key) and store().remove(key)",
     ]
+    assert 'folder = _key(code, f"{tile.path}.p")' in (room / "log.py").read_text()
     delete = (room / "server.py").read_text().split('if request.kind == "locks":')[-1]
     assert delete.index("services.store().remove") < delete.index("return")
 
