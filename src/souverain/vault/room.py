@@ -101,6 +101,9 @@ ROOM = Room(
     ),
     navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
     verbs={
+        "vault.alarm_acknowledged": "Alerte de rançongiciel prise en charge",
+        "vault.alarm_closed": "Alerte de rançongiciel close",
+        "vault.bulk_announced": "Gros envoi annoncé",
         "vault.clock_went_back": "L'horloge du serveur a reculé",
         "vault.deposit_late": "Sauvegarde en retard",
         "vault.deposit_received": "Sauvegarde reçue",
@@ -110,6 +113,7 @@ ROOM = Room(
         "vault.key_buried": "Clé supprimée par l'appareil (conservée)",
         "vault.object_mended": "Fichier abîmé réparé",
         "vault.quota_set": "Place accordée au coffre-fort",
+        "vault.ransomware_suspected": "Rançongiciel possible",
         "vault.refused": "Demande d'un appareil refusée",
         "vault.repository_created": "Dépôt initialisé",
         "vault.set_created": "Dépôt ouvert",
@@ -128,6 +132,8 @@ ROOM = Room(
     events=(
         EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
         EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
+        EventKind("vault.ransomware_suspected", "Rançongiciel possible", safety=True),
+        EventKind("vault.alarm_closed", "Une alerte de rançongiciel est close"),
     ),
     periodic=(Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),),
     holdings=(
