@@ -42,6 +42,7 @@ from souverain.core.models import (
 from souverain.core.roles import Role
 from souverain.portal.engine import agreement
 from souverain.portal.models import Departure
+from souverain.vault.models import Alarm
 
 DIJON, BEAUNE = "21231", "21054"
 MARKERS = {DIJON: "ZQDIJON7", BEAUNE: "ZQBEAUNE9"}
@@ -110,6 +111,8 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     ("vault:device", "pk"): Device,
     ("vault:revoke", "pk"): Device,
     ("vault:waiting", "pk"): Device,
+    ("vault:acknowledge", "pk"): Alarm,
+    ("vault:close_alarm", "pk"): Alarm,
     ("portal:job", "pk"): Job,
     ("portal:job_events", "pk"): Job,
     ("portal:cancel_job", "pk"): Job,

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from souverain.vault import views
+from souverain.vault import alarm_pages, views
 
 app_name = "vault"
 urlpatterns = [
@@ -14,4 +14,11 @@ urlpatterns = [
     path("communes/<str:code>/appareils/<str:pk>/", views.device, name="device"),
     path("communes/<str:code>/appareils/<str:pk>/attente/", views.waiting, name="waiting"),
     path("communes/<str:code>/appareils/<str:pk>/revoquer/", views.revoke, name="revoke"),
+    path("communes/<str:code>/envois/annoncer/", alarm_pages.announce, name="announce"),
+    path(
+        "communes/<str:code>/alertes/<int:pk>/prendre/",
+        alarm_pages.acknowledge,
+        name="acknowledge",
+    ),
+    path("communes/<str:code>/alertes/<int:pk>/clore/", alarm_pages.close, name="close_alarm"),
 ]

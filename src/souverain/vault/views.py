@@ -23,7 +23,7 @@ from souverain.core import clock, once
 from souverain.core.access import Actor, of_departement, permits, requires
 from souverain.core.format import NBSP, bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
-from souverain.vault import freshness, guide, history, services
+from souverain.vault import alarm_banner, freshness, guide, history, services
 from souverain.vault.advice import advice
 from souverain.vault.forms import DeviceForm, MomentForm, QuotaForm, SetForm
 from souverain.vault.models import DEFAULT_QUOTA_BYTES, DepositSet, Quota, Session, State
@@ -142,6 +142,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "late": states[State.LATE],
         "never": states[State.NEVER],
         **_refusals(),
+        **alarm_banner.of_all(),
     }
     return render(request, "vault/overview.html", content)
 
@@ -223,6 +224,7 @@ def _commune_page(
         ),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),
+        **alarm_banner.of_commune(organisation),
         **(_past(request, chosen, devices) if chosen else {}),
     }
     return render(request, "vault/commune.html", content, status=status)
