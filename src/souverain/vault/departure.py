@@ -21,7 +21,7 @@ from souverain.core.models import Device, Organisation
 from souverain.core.queries import Erased, Export, ExportedFile, Forgotten
 from souverain.core.transactions import serialise_writers
 from souverain.vault import services
-from souverain.vault.models import DepositSet, ReadDay, StoredObject
+from souverain.vault.models import Alarm, Announcement, DepositSet, ReadDay, StoredObject
 
 ROOM, TITLE = "vault", "Le coffre-fort"
 _BATCH = 200
@@ -62,6 +62,20 @@ def export(code: str) -> Export | None:
                 }
                 for day in ReadDay.objects.filter(device__organisation__code=code)
             ),
+            "announcements": (
+                {
+                    "set": item.deposit_set.code,
+                    "announced_at": clock.rfc3339(item.announced_at),
+                    "until": clock.rfc3339(item.until),
+                    "bytes": item.bytes,
+                    "deletions": item.deletions,
+                    "reason": item.reason,
+                }
+                for item in Announcement.objects.filter(deposit_set__in=_sets(code))
+            ),
+            "alarms": (
+                _alarm_json(item) for item in Alarm.objects.filter(deposit_set__in=_sets(code))
+            ),
         },
         files=_files(code),
         file_count=distinct.count(),
@@ -78,6 +92,21 @@ def _set_json(found: DepositSet) -> Mapping[str, Any]:
         "fresh_within_hours": found.fresh_within_hours,
         "stored_bytes": found.stored_bytes,
         "created_at": clock.rfc3339(found.created_at),
+    }
+
+
+def _alarm_json(found: Alarm) -> Mapping[str, Any]:
+    return {
+        "set": found.deposit_set.code,
+        "device": found.device_id,
+        "state": found.state,
+        "raised_at": clock.rfc3339(found.raised_at),
+        "since": clock.rfc3339(found.since),
+        "cause": found.cause,
+        "reason": found.reason,
+        "closed_at": found.closed_at and clock.rfc3339(found.closed_at),
+        "legitimate": found.legitimate,
+        "closing_reason": found.closing_reason,
     }
 
 
