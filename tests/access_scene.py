@@ -44,7 +44,7 @@ from souverain.portal.engine import agreement
 from souverain.portal.models import Departure
 from souverain.vault.engine.tlog import note
 from souverain.vault.engine.tlog.leaves import BIRTH, Leaf, Name
-from souverain.vault.models import Hold, Witness
+from souverain.vault.models import Alarm, Hold, Witness
 
 DIJON, BEAUNE = "21231", "21054"
 MARKERS = {DIJON: "ZQDIJON7", BEAUNE: "ZQBEAUNE9"}
@@ -136,6 +136,8 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     },
     ("vault:log_file", "path"): lambda target: "timestamps/",
     ("vault:remove_witness", "pk"): Witness,
+    ("vault:acknowledge", "pk"): Alarm,
+    ("vault:close_alarm", "pk"): Alarm,
     ("portal:job", "pk"): Job,
     ("portal:job_events", "pk"): Job,
     ("portal:cancel_job", "pk"): Job,

@@ -17,7 +17,7 @@ from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry
 from souverain.core.rooms import DataClass
 from souverain.vault.engine.tlog import note
-from souverain.vault.models import ReaperPass
+from souverain.vault.models import DepositSet, ReaperPass
 from souverain.vault.tests.restic_writer import PASSWORD, Writer, node
 from tests import access_matrix
 from tests.access_scene import DIJON, MARKERS, Scene, build
@@ -109,6 +109,10 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "user create": lambda scene: [
         *("--email", "a@exemple.fr"),
         *("--organisation", DIJON, "--role", "commune-admin"),
+    ],
+    "vault announce": lambda scene: [
+        *("--commune", DIJON, "--set", scene.targets[DIJON].records[DepositSet].code),
+        *("--bytes", "1000000000", "--reason", "registres"),
     ],
     "vault device add": lambda scene: ["--commune", DIJON, "--name", "poste", "--role", "backup"],
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from shlex import quote
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ import orjson
 from django.core.exceptions import ValidationError
 
 from souverain.core import access, clock
+from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
 from souverain.vault import log_commands, services
 from souverain.vault.api import DepositSetItem, DeviceItem
@@ -191,6 +193,44 @@ def quota(commune: str, limit_bytes: int | None, as_json: bool) -> None:
         _print({"commune": commune, "stored_bytes": stored, "quota_bytes": limit})
     else:
         click.echo(f"{commune} : {stored} octets gardés sur {limit}.")
+
+
+@cli.command()
+@click.option("--commune", required=True, help="Code INSEE de la commune.")
+@click.option("--set", "set_code", default="general", show_default=True, help="Dépôt.")
+@click.option("--bytes", "expected", required=True, type=int, help="Octets attendus.")
+@click.option("--days", default=1, show_default=True, type=click.IntRange(1, 14), help="Jours.")
+@click.option("--reason", required=True, help="Pourquoi.")
+@click.option("--deletions", is_flag=True, help="Un grand ménage sera fait aussi.")
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def announce(
+    commune: str,
+    set_code: str,
+    expected: int,
+    days: int,
+    reason: str,
+    deletions: bool,
+    as_json: bool,
+) -> None:
+    """Annoncer un gros envoi, pour qu'il ne donne pas l'alerte."""
+    from souverain.vault import alarm
+
+    found = DepositSet.objects.select_related("organisation").filter(
+        organisation=_commune(commune), code=set_code
+    )
+    into = found.first() or _fail(f"Le dépôt {commune}/{set_code} n'existe pas.")
+    until = clock.now() + timedelta(days=days)
+    try:
+        made = alarm.announce(
+            access.of_console(), into, expected, until, reason, deletions=deletions
+        )
+    except ValidationError as error:
+        _fail(" ".join(error.messages))
+    if as_json:
+        told = {"bytes": made.bytes, "until": clock.rfc3339(made.until)}
+        _print({"commune": commune, "set": set_code, **told, "deletions": deletions})
+    else:
+        click.echo(f"Envoi annoncé jusqu'au {datetime_fr(made.until)}.")
 
 
 @cli.command()

@@ -24,7 +24,7 @@ from souverain.core.models import Device, Organisation
 from souverain.core.queries import Erased, Export, ExportedFile, Forgotten, Kept, StillKept
 from souverain.core.transactions import serialise_writers
 from souverain.vault import log, retention, services
-from souverain.vault.models import DepositSet, ReadDay, StoredObject
+from souverain.vault.models import Alarm, BulkAnnouncement, DepositSet, ReadDay, StoredObject
 
 ROOM, TITLE = "vault", "Le coffre-fort"
 _BATCH = 200
@@ -68,6 +68,20 @@ def export(code: str) -> Export | None:
                 }
                 for day in ReadDay.objects.filter(device__organisation__code=code)
             ),
+            "announcements": (
+                {
+                    "set": item.deposit_set.code,
+                    "announced_at": clock.rfc3339(item.announced_at),
+                    "until": clock.rfc3339(item.until),
+                    "bytes": item.bytes,
+                    "deletions": item.deletions,
+                    "reason": item.reason,
+                }
+                for item in BulkAnnouncement.objects.filter(deposit_set__in=_sets(code))
+            ),
+            "alarms": (
+                _alarm_json(item) for item in Alarm.objects.filter(deposit_set__in=_sets(code))
+            ),
         },
         files=chain(_files(code), log_files),
         file_count=distinct.count() + len(log_files),
@@ -84,6 +98,21 @@ def _set_json(found: DepositSet) -> Mapping[str, Any]:
         "fresh_within_hours": found.fresh_within_hours,
         "stored_bytes": found.stored_bytes,
         "created_at": clock.rfc3339(found.created_at),
+    }
+
+
+def _alarm_json(found: Alarm) -> Mapping[str, Any]:
+    return {
+        "set": found.deposit_set.code,
+        "device": found.device_id,
+        "state": found.state,
+        "raised_at": clock.rfc3339(found.raised_at),
+        "since": clock.rfc3339(found.since),
+        "cause": found.cause,
+        "reason": found.reason,
+        "closed_at": found.closed_at and clock.rfc3339(found.closed_at),
+        "legitimate": found.legitimate,
+        "closing_reason": found.closing_reason,
     }
 
 

@@ -229,6 +229,75 @@ class Announcement(models.Model):
         ]
 
 
+# The alarm, written only by `vault.alarm` ----------------------------------------------------------
+
+
+class Watch(models.Model):
+    """What the alarm remembers of a deposit set: `engine.ransomware.State` after the night
+    `closed_night`, an ordinal date. It can be computed anew from the rows of the objects."""
+
+    deposit_set = models.OneToOneField(
+        DepositSet, models.PROTECT, primary_key=True, related_name="watch"
+    )
+    closed_night = models.IntegerField()
+    memory = models.JSONField(default=dict)
+
+
+class BulkAnnouncement(models.Model):
+    """A large deposit, or a large deletion of old backups, that a person said would come."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="announcements")
+    announced_at = models.DateTimeField()
+    until = models.DateTimeField()
+    bytes = models.BigIntegerField()
+    deletions = models.BooleanField(default=False)
+    reason = models.CharField(max_length=200)
+    actor = models.CharField(max_length=80)
+
+    class Meta:
+        ordering: ClassVar = ["-announced_at"]
+
+
+class Alarm(models.Model):
+    """A deposit set receives, or loses, what looks like the work of a ransomware."""
+
+    class State(models.TextChoices):
+        OPEN = "open", "À traiter"
+        ACKNOWLEDGED = "acknowledged", "Prise en charge"
+        CLOSED = "closed", "Close"
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="alarms")
+    state = models.CharField(max_length=12, choices=State, default=State.OPEN)
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    """The one whose deposit or deletion raised it."""
+    raised_at = models.DateTimeField()
+    since = models.DateTimeField()
+    """From when what arrived is suspect."""
+    safe_at = models.DateTimeField(null=True)
+    """The last moment before."""
+    cause = models.CharField(max_length=12)
+    score = models.FloatField()
+    raised_bytes = models.BigIntegerField()
+    """What had arrived of the night."""
+    new_bytes = models.BigIntegerField()
+    """The most that a suspect night brought, looked at again while the alarm is not closed."""
+    reason = models.CharField(max_length=300)
+    acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.CharField(max_length=80, default="")
+    closed_at = models.DateTimeField(null=True)
+    closed_by = models.CharField(max_length=80, default="")
+    legitimate = models.BooleanField(null=True)
+    closing_reason = models.CharField(max_length=200, default="")
+
+    class Meta:
+        ordering: ClassVar = ["-raised_at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deposit_set"], condition=~Q(state="closed"), name="alarm_open_once"
+            ),
+        ]
+
+
 # Evidence, written only by `vault.log` --------------------------------------------------------------
 
 

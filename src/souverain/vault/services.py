@@ -20,6 +20,7 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation, User
 from souverain.core.objects import AlreadyThere, Incoming, Store
 from souverain.core.transactions import serialise_writers
+from souverain.vault import alarm
 from souverain.vault.announcements import announce
 from souverain.vault.models import (
     DEFAULT_QUOTA_BYTES,
@@ -459,6 +460,7 @@ def _give_birth(
     session.save()
     current.save(update_fields=_MOVING)
     _tell(stored, session, actor)
+    alarm.after_birth(current, stored, session)
     return stored
 
 
@@ -530,6 +532,7 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
             object=current.code,
             data={"name": name},
         )
+    alarm.after_death(current, living, device)
     return True
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from souverain.vault import retention_views, views
+from souverain.vault import alarm_pages, retention_views, views
 
 app_name = "vault"
 urlpatterns = [
@@ -35,4 +35,11 @@ urlpatterns = [
     path(
         "communes/<str:code>/temoins/<int:pk>/retirer/", views.remove_witness, name="remove_witness"
     ),
+    path("communes/<str:code>/envois/annoncer/", alarm_pages.announce, name="announce"),
+    path(
+        "communes/<str:code>/alertes/<int:pk>/prendre/",
+        alarm_pages.acknowledge,
+        name="acknowledge",
+    ),
+    path("communes/<str:code>/alertes/<int:pk>/clore/", alarm_pages.close, name="close_alarm"),
 ]

@@ -23,7 +23,16 @@ from souverain.core import clock, once
 from souverain.core.access import Actor, of_departement, permits, requires
 from souverain.core.format import NBSP, bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
-from souverain.vault import evidence, freshness, guide, history, log, retention_views, services
+from souverain.vault import (
+    alarm_banner,
+    evidence,
+    freshness,
+    guide,
+    history,
+    log,
+    retention_views,
+    services,
+)
 from souverain.vault.advice import advice
 from souverain.vault.forms import DeviceForm, MomentForm, QuotaForm, SetForm, WitnessForm
 from souverain.vault.models import DEFAULT_QUOTA_BYTES, DepositSet, Quota, Session, State, Witness
@@ -143,6 +152,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "late": states[State.LATE],
         "never": states[State.NEVER],
         **_refusals(),
+        **alarm_banner.of_all(),
     }
     return render(request, "vault/overview.html", content)
 
@@ -227,6 +237,7 @@ def _commune_page(
         "witness_form": witness_form or WitnessForm(),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),
+        **alarm_banner.of_commune(organisation),
         **(_past(request, chosen, devices) if chosen else {}),
     }
     return render(request, "vault/commune.html", content, status=status)
