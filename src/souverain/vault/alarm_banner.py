@@ -11,8 +11,8 @@ from django.urls import reverse
 from souverain.core import clock
 from souverain.core.format import datetime_fr
 from souverain.core.models import Organisation
-from souverain.vault import alarm
-from souverain.vault.models import Alarm, BulkAnnouncement
+from souverain.vault import alarm, retention
+from souverain.vault.models import Alarm, BulkAnnouncement, Hold
 
 
 class ClosingForm(forms.Form):
@@ -35,6 +35,7 @@ class Shown:
     alarm: Alarm
     what_to_do: str
     form: ClosingForm
+    is_frozen: bool
 
     @property
     def key(self) -> str:
@@ -48,9 +49,15 @@ def of_commune(organisation: Organisation) -> dict[str, Any]:
         deposit_set__organisation=organisation, until__gte=clock.now()
     )
     return {
-        "alarms": [Shown(found, alarm.what_to_do(found), _closing_form(found)) for found in alarms],
+        "alarms": [_shown(found) for found in alarms],
         "announced": announced.select_related("deposit_set"),
     }
+
+
+def _shown(found: Alarm) -> Shown:
+    kinds = {hold.kind for hold in retention.holds(found.deposit_set)}
+    form, is_frozen = _closing_form(found), Hold.Kind.FREEZE in kinds
+    return Shown(found, alarm.what_to_do(found), form, is_frozen)
 
 
 def _closing_form(found: Alarm) -> ClosingForm:

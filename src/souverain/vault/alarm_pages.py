@@ -118,7 +118,7 @@ def close(request: HttpRequest, code: str, pk: int) -> HttpResponse:
     alarm.close(actor, found, legitimate=legitimate, reason=form.cleaned_data["reason"])
     messages.success(
         request,
-        "L'alerte est close. Le dépôt reste gelé : un opérateur du Département lève le gel.",
+        "L'alerte est close. Seul un opérateur du Département lève le gel du dépôt.",
     )
     return _back(code)
 

@@ -301,6 +301,9 @@ class TestOnThePages:
         page = "/vault/communes/21231/"
         shown = admin.get(page).content.decode()
         assert "Rançongiciel possible" in shown and "Débranchez du réseau" in shown
+        assert "Le dépôt est gelé" not in shown
+        retention.freeze(access.SYSTEM, services.set_of(device), "Rançongiciel possible.")
+        assert "Le dépôt est gelé" in admin.get(page).content.decode()
         assert "Clore l'alerte" not in member.get(page).content.decode()
         assert "Rançongiciels possibles" in operator.get("/vault/").content.decode()
         assert "Rançongiciel possible dans 1 coffre-fort" in operator.get("/").content.decode()
