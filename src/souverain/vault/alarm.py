@@ -258,7 +258,7 @@ def _raise(
     from souverain.vault import retention  # which stands on services, which stand on this module
 
     # No byte leaves until an operator looked; that the alarm is closed does not end it.
-    retention.freeze(access.SYSTEM, current, f"Rançongiciel possible : alerte {raised.pk}.")
+    retention.freeze(access.SYSTEM, current, f"Rançongiciel possible : alerte {raised.pk}")
     events.emit("vault.ransomware_suspected", organisation=organisation.code, payload=told)
     notifications.notify(
         _concerned(organisation),

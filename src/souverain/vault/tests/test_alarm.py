@@ -302,7 +302,7 @@ class TestOnThePages:
         shown = admin.get(page).content.decode()
         assert "Rançongiciel possible" in shown and "Débranchez du réseau" in shown
         assert "Le dépôt est gelé" not in shown
-        retention.freeze(access.SYSTEM, services.set_of(device), "Rançongiciel possible.")
+        retention.freeze(access.SYSTEM, services.set_of(device), "à vérifier")
         assert "Le dépôt est gelé" in admin.get(page).content.decode()
         assert "Clore l'alerte" not in member.get(page).content.decode()
         assert "Rançongiciels possibles" in operator.get("/vault/").content.decode()
