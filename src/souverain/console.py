@@ -30,7 +30,7 @@ from souverain.core.services import (
 )
 from souverain.core.verification import read_head
 from souverain.territory.engine.decoupage import DecoupageError
-from souverain.territory.services import load_departement, require_same_departement
+from souverain.territory.services import ensure_departement, require_same_departement
 
 Command = Callable[..., Any]
 FIRST_OPERATOR = f"operateur@{settings.NAMES.domain}"
@@ -75,7 +75,7 @@ def initialise(as_json: bool) -> None:
     call_command("createcachetable", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
     try:
-        loaded = load_departement(of_console(), settings.DEPARTEMENT, settings.DECOUPAGE)
+        loaded = ensure_departement(of_console(), settings.DEPARTEMENT, settings.DECOUPAGE)
     except DecoupageError as error:
         raise click.ClickException(str(error)) from error
     link = None

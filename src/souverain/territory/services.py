@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import shapely
 from django.db import transaction
+from django.db.models import Sum
 
+from souverain import __version__
 from souverain.core import clock, journal
 from souverain.core.access import Actor
-from souverain.core.models import Organisation
+from souverain.core.models import JournalEntry, Organisation
 from souverain.core.services import put_organisations
 from souverain.core.transactions import serialise_writers
 from souverain.territory.engine.decoupage import (
+    LISTS,
     DecoupageError,
     Departement,
     departement_of,
@@ -61,9 +65,52 @@ def load_departement(actor: Actor, number: str, folder: Path) -> Loaded:
     `@etalab/decoupage-administratif`. Raises `DecoupageError`, in French, naming file and key."""
     number = normalise_number(number)
     require_same_departement(number)
-    read = read_departement(folder, number)
-    known = POSITIONS / f"communes-{number}.csv"
-    return _write_departement(actor, read, read_positions(known) if known.exists() else {})
+    digest, read = _digest(number, folder), read_departement(folder, number)
+    known = _positions_of(number)
+    positions = read_positions(known) if known.exists() else {}
+    return _write_departement(actor, read, positions, digest)
+
+
+def ensure_departement(actor: Actor, number: str, folder: Path) -> Loaded:
+    """As `load_departement`, except that lists which are loaded already are not read again."""
+    number = normalise_number(number)
+    require_same_departement(number)
+    last = JournalEntry.objects.filter(verb=LOADED, organisation=number).order_by("-seq").first()
+    present = _present(number)
+    if last is not None and json.loads(bytes(last.body))["data"] == {
+        **_counts(present),
+        "lists_sha256": _digest(number, folder),
+    }:
+        return present
+    return load_departement(actor, number, folder)
+
+
+def _positions_of(number: str) -> Path:
+    return POSITIONS / f"communes-{number}.csv"
+
+
+def _digest(number: str, folder: Path) -> str:
+    """Of all that a load stands on: the lists, the positions, and the program that reads them."""
+    found = hashlib.sha256(__version__.encode())
+    for path in (*(folder / name for name in LISTS), _positions_of(number)):
+        if path.exists():
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def _present(number: str) -> Loaded:
+    communes = Commune.objects.all()
+    return Loaded(
+        number=number,
+        communes=communes.count(),
+        epcis=Epci.objects.count(),
+        former_communes=FormerCommune.objects.count(),
+        population=communes.aggregate(total=Sum("population"))["total"] or 0,
+    )
+
+
+def _counts(loaded: Loaded) -> dict[str, int]:
+    return {"communes": loaded.communes, "epcis": loaded.epcis}
 
 
 def require_same_departement(number: str) -> None:
@@ -77,7 +124,9 @@ def require_same_departement(number: str) -> None:
 
 
 @transaction.atomic
-def _write_departement(actor: Actor, read: Departement, positions: dict[str, Position]) -> Loaded:
+def _write_departement(
+    actor: Actor, read: Departement, positions: dict[str, Position], digest: str
+) -> Loaded:
     serialise_writers()  # before the first row: two verbs of the territory never wait in a ring
     number = read.number
     put_organisations(Organisation.Kind.DEPARTEMENT, [(number, read.name, "")])
@@ -95,7 +144,7 @@ def _write_departement(actor: Actor, read: Departement, positions: dict[str, Pos
         actor,
         LOADED,
         organisation=number,
-        data={"communes": loaded.communes, "epcis": loaded.epcis},
+        data={**_counts(loaded), "lists_sha256": digest},
     )
     return loaded
 

@@ -133,14 +133,18 @@ def departement_of(code: str) -> str:
     return code[:3] if code.startswith(("97", "98")) else code[:2]
 
 
+LISTS = ("communes.json", "epci.json", "arrondissements.json", "departements.json")
+
+
 def read_departement(folder: Path, number: str) -> Departement:
     """Read one département from the package's `data/` folder. Raises DecoupageError."""
+    communes, epcis, arrondissements, departements = (_read_list(folder / name) for name in LISTS)
     return parse_departement(
         number,
-        communes=_read_list(folder / "communes.json"),
-        epcis=_read_list(folder / "epci.json"),
-        arrondissements=_read_list(folder / "arrondissements.json"),
-        departements=_read_list(folder / "departements.json"),
+        communes=communes,
+        epcis=epcis,
+        arrondissements=arrondissements,
+        departements=departements,
     )
 
 

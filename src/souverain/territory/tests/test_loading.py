@@ -11,11 +11,12 @@ from django.conf import settings
 from django.test import Client
 
 from souverain.core.access import SYSTEM
-from souverain.core.models import Organisation
+from souverain.core.models import JournalEntry, Organisation
+from souverain.territory import services
 from souverain.territory.atlas import atlas
-from souverain.territory.engine.decoupage import DecoupageError
+from souverain.territory.engine.decoupage import LISTS, DecoupageError
 from souverain.territory.models import Commune, FormerCommune
-from souverain.territory.services import load_departement
+from souverain.territory.services import ensure_departement, load_departement
 
 
 @pytest.mark.django_db
@@ -153,3 +154,27 @@ def test_a_bad_list_writes_nothing(tmp_path: Path) -> None:
         load_departement(SYSTEM, "21", tmp_path)
     assert not Commune.objects.exists()
     assert not Organisation.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.db_both
+def test_lists_that_are_loaded_are_not_read_again_unless_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second start reads nothing; other lists, another program or a lost row load them again."""
+    loaded = ensure_departement(SYSTEM, "21", settings.DECOUPAGE)
+    journalled = JournalEntry.objects.count()
+    assert ensure_departement(SYSTEM, "21", settings.DECOUPAGE) == loaded
+    assert JournalEntry.objects.count() == journalled
+    for name in LISTS:
+        copy(settings.DECOUPAGE / name, tmp_path / name)
+    with (tmp_path / "epci.json").open("a") as file:
+        file.write("\n")
+    assert ensure_departement(SYSTEM, "21", tmp_path) == loaded
+    assert JournalEntry.objects.count() == journalled + 1
+    monkeypatch.setattr(services, "__version__", "0.2.0")
+    assert ensure_departement(SYSTEM, "21", tmp_path) == loaded
+    assert JournalEntry.objects.count() == journalled + 2
+    (tmp_path / "communes.json").write_text("[")
+    with pytest.raises(DecoupageError, match=r"communes\.json"):
+        ensure_departement(SYSTEM, "21", tmp_path)
