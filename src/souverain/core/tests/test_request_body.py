@@ -24,7 +24,9 @@ async def reading(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": str(size).encode()})
 
 
-def ask(pieces: list[bytes], headers: list[tuple[bytes, bytes]] = [], path: str = "/") -> list[Any]:  # noqa: B006
+def ask(
+    pieces: list[bytes], headers: tuple[tuple[bytes, bytes], ...] = (), path: str = "/"
+) -> list[Any]:
     """What is sent to a client which brings these pieces; an empty one is a silence for ever."""
     left, sent = list(pieces), []
 
@@ -59,7 +61,7 @@ def test_the_api_says_it_as_a_problem() -> None:
 
 @pytest.mark.parametrize("announced", [b"5242881", b"9" * 400])
 def test_what_is_announced_too_large_is_not_read(announced: bytes) -> None:
-    assert ask([b""], [(b"content-length", announced)])[0]["status"] == 413
+    assert ask([b""], ((b"content-length", announced),))[0]["status"] == 413
 
 
 def test_a_body_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
