@@ -42,6 +42,9 @@ from souverain.core.models import (
 from souverain.core.roles import Role
 from souverain.portal.engine import agreement
 from souverain.portal.models import Departure
+from souverain.vault.engine.tlog import note
+from souverain.vault.engine.tlog.leaves import BIRTH, Leaf, Name
+from souverain.vault.models import Alarm, Hold, Witness
 
 DIJON, BEAUNE = "21231", "21054"
 MARKERS = {DIJON: "ZQDIJON7", BEAUNE: "ZQBEAUNE9"}
@@ -62,6 +65,12 @@ _NOT_FILLED = {
 }
 
 _PROOF: dict[str, Any] = {"erased": [], "export": {"bytes": 1}, "journal": {"seq": 1}}
+
+
+def _leaf(marker: str) -> str:
+    name = Name("general", "snapshots", marker)
+    return bytes(Leaf(name, 1, clock.rfc3339(clock.now()), BIRTH)).decode()
+
 
 # Values that make a record one that its pages show, by model.
 GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
@@ -88,6 +97,13 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     "portal.departure": lambda marker: {"proof": _PROOF | {"note": marker}},
     "vault.depositset": lambda marker: {"code": "general"},
     "vault.storedobject": lambda marker: {"type": "snapshots"},
+    "vault.log": lambda marker: {"size": 1, "signed_size": 1},
+    "vault.logexport": lambda marker: {"size": 0},
+    "vault.logleaf": lambda marker: {"index": 0, "data": _leaf(marker)},
+    "vault.witness": lambda marker: {
+        "name": marker,
+        "key": str(note.Key(marker, bytes(32), note.COSIGNATURE)),
+    },
 }
 
 # For (route name, argument): the model whose record of the target is named, or how to find it.
@@ -110,6 +126,18 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     ("vault:device", "pk"): Device,
     ("vault:revoke", "pk"): Device,
     ("vault:waiting", "pk"): Device,
+    ("vault:lift_hold", "pk"): Hold,
+    **{
+        (f"vault:{name}", "set_code"): lambda target: "general"
+        for name in (
+            *("retention", "lengthen", "freeze", "thaw", "hold"),
+            *("ask_destruction", "approve_destruction", "cancel_destruction"),
+        )
+    },
+    ("vault:log_file", "path"): lambda target: "timestamps/",
+    ("vault:remove_witness", "pk"): Witness,
+    ("vault:acknowledge", "pk"): Alarm,
+    ("vault:close_alarm", "pk"): Alarm,
     ("portal:job", "pk"): Job,
     ("portal:job_events", "pk"): Job,
     ("portal:cancel_job", "pk"): Job,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -12,12 +13,14 @@ import pytest
 from click.testing import CliRunner
 
 from souverain.cli import main
-from souverain.core import access, egress, jobs, journal
+from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry
 from souverain.core.rooms import DataClass
+from souverain.vault.engine.tlog import note
+from souverain.vault.models import DepositSet, ReaperPass
 from souverain.vault.tests.restic_writer import PASSWORD, Writer, node
 from tests import access_matrix
-from tests.access_scene import DIJON, Scene, build
+from tests.access_scene import DIJON, MARKERS, Scene, build
 
 ROWS = {
     re.sub("^souverain ", "", cells[0].strip("`")): cells
@@ -41,6 +44,11 @@ def _starting(scene: Scene) -> list[str]:
     [identity] = _job(scene)
     Job.objects.filter(pk=identity).update(state=Job.State.STARTING)
     return [identity]
+
+
+def _leapt(scene: Scene) -> list[str]:
+    ReaperPass.objects.create(at=clock.now() - timedelta(days=30))
+    return ["--confirm-clock"]
 
 
 def _outlines(scene: Scene) -> list[str]:
@@ -72,6 +80,11 @@ def _folder(scene: Scene) -> list[str]:
     return ["RETOUR", "sac", "--bagit"]
 
 
+def _audit(scene: Scene) -> list[str]:
+    key = str(note.Key(f"cotedor.invalid/vault/{DIJON}", bytes(32)))
+    return ["--checkpoint", "preuve.json", "--folder", ".", "--key", key]
+
+
 def _sip(scene: Scene) -> list[str]:
     Path("versement.zip").write_bytes(b"")
     return ["versement.zip"]
@@ -97,10 +110,25 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
         *("--email", "a@exemple.fr"),
         *("--organisation", DIJON, "--role", "commune-admin"),
     ],
+    "vault announce": lambda scene: [
+        *("--commune", DIJON, "--set", scene.targets[DIJON].records[DepositSet].code),
+        *("--bytes", "1000000000", "--reason", "registres"),
+    ],
     "vault device add": lambda scene: ["--commune", DIJON, "--name", "poste", "--role", "backup"],
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
     "vault export": _folder,
+    "vault audit": _audit,
+    "vault log export": lambda scene: ["--commune", DIJON, "registre.zip"],
+    "vault log key": lambda scene: ["--commune", DIJON],
+    "vault log proof": lambda scene: ["--commune", DIJON, "config"],
+    "vault witness add": lambda scene: [
+        *("--commune", DIJON, "--name", "Mairie"),
+        *("--key", str(note.Key("mairie", bytes(32), note.COSIGNATURE))),
+    ],
+    "vault witness list": lambda scene: ["--commune", DIJON],
+    "vault witness remove": lambda scene: ["--commune", DIJON, "--name", MARKERS[DIJON]],
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
+    "vault reap": _leapt,
     "vault repository check": _repository,
     "vault repository ls": _repository,
     "vault repository restore": lambda scene: [*_repository(scene), "--target", "rendu"],
@@ -120,6 +148,8 @@ REFUSED = {
     "territory import outlines",
     "job run",
     "membership verify",
+    "vault audit",
+    "vault log proof",
     "vault recovery combine",
     "vault sip check",
 }

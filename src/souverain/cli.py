@@ -28,7 +28,12 @@ _KERNEL = {
 }
 _ROOMS = {"territory": "territory", "vault": "vault", "membership": "portal"}
 # What starts without Django or a database, by the words of the command.
-_ALONE = {"vault": {"repository": "souverain.vault.repository_commands"}}
+_ALONE = {
+    "vault": {
+        "audit": "souverain.vault.audit_commands",
+        "repository": "souverain.vault.repository_commands",
+    }
+}
 
 
 class Commands(click.Group):

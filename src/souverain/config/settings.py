@@ -265,6 +265,7 @@ USE_TZ = True
 USE_I18N = True
 
 # Mail leaves through `core.notifications`, which asks `core.egress` ------------------------------
+TSA_URL = os.environ.get("SOUVERAIN_TSA_URL", "")
 SMTP_URL = os.environ.get("SOUVERAIN_SMTP_URL", "")
 DEFAULT_FROM_EMAIL = os.environ.get("SOUVERAIN_MAIL_FROM") or f"cloud@{NAMES.domain}"
 EMAIL_BACKEND = "souverain.core.notifications.OutboxBackend"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from souverain.core import rooms
@@ -111,6 +111,20 @@ class Forgotten:
     items: tuple[Erased, ...]
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What still keeps a room from erasing a commune that leaves: until when (None: as long as
+    somebody does not act), and why, in a French sentence."""
+
+    room: str
+    until: datetime | None
+    sentence: str
+
+
+class StillKept(Exception):
+    """A room refuses to forget what it must still keep; the message is a French sentence."""
+
+
 membership: Query[[str], Membership] = Query(
     "membership", "L'adhésion d'une commune au Cloud, par son code INSEE"
 )
@@ -125,6 +139,13 @@ members: Query[[], dict[str, Membership]] = Query(
 )
 export_of_commune: Query[[str], Export] = Query(
     "export_of_commune", "Tout ce qu'un système détient sur une commune, pour son départ"
+)
+end_of_commune: Query[[str], int] = Query(
+    "end_of_commune",
+    "Mettre fin à ce qu'un système tient d'une commune qui part, sans rien détruire encore",
+)
+erasable_on: Query[[str], Kept] = Query(
+    "erasable_on", "Ce qui retient encore les données d'une commune qui part, et jusqu'à quand"
 )
 forget_commune: Query[[str], Forgotten] = Query(
     "forget_commune",
@@ -142,6 +163,8 @@ ALL: tuple[Query[..., object], ...] = (
     awaited,
     members,
     export_of_commune,
+    end_of_commune,
+    erasable_on,
     forget_commune,
     sweep_commune,
 )

@@ -38,7 +38,7 @@ from souverain.core.models import (
     RoleAssignment,
     User,
 )
-from souverain.core.queries import Erased, Export, Forgotten
+from souverain.core.queries import Erased, Export, Forgotten, StillKept
 from souverain.core.rooms import DataClass
 from souverain.core.transactions import serialise_writers
 from souverain.portal.engine.lifecycle import State, Step, follow
@@ -418,7 +418,10 @@ def _forget_once(departure: Departure, code: str) -> None:
     departure.refresh_from_db()
     if departure.erased is not None:
         return
-    forgotten = queries.forget_commune.ask_all(code)
+    try:
+        forgotten = queries.forget_commune.ask_all(code)
+    except StillKept as kept:
+        raise DepartureError(f"Rien n'est effacé. {kept}") from None
     silent = sorted(set(departure.export_rooms) - {answer.room for answer in forgotten})
     if silent:
         raise DepartureError(

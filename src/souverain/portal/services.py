@@ -440,10 +440,12 @@ def acknowledge(actor: Actor, departure: Departure) -> None:
 
 
 @transaction.atomic
-def erase(actor: Actor, departure: Departure) -> Job:
-    """Begin the erasure, for good; or take it up again after an interruption.
+def erase(actor: Actor, departure: Departure) -> Job | None:
+    """Begin the erasure, for good; or go on with it, after an interruption or a wait.
 
-    Two people are needed: nobody erases a commune by one mistake, or one stolen session.
+    Two people are needed: nobody erases a commune by one mistake, or one stolen session. All that
+    the commune deposited ends at once; None when a room must keep it for longer, and the job that
+    erases it is asked for again when `queries.erasable_on` says nothing more.
     Raises ValidationError when a condition is missing."""
     from souverain.portal.leaving import erase_commune, holdings_of
 
@@ -466,7 +468,7 @@ def erase(actor: Actor, departure: Departure) -> Job:
             )
         _move(membership, Step.ERASE)
         departure.erased_by = str(actor)
-        revoked = _revoke_devices(membership.organisation)
+        revoked = _end(membership.organisation)
         _journal(
             actor,
             "membership.erasure_begun",
@@ -476,16 +478,22 @@ def erase(actor: Actor, departure: Departure) -> Job:
         )
     elif departure.erase_job is not None and departure.erase_job.state in _UNDER_WAY:
         raise ValidationError("L'effacement est déjà en cours.")
-    departure.erase_job = jobs.submit(
-        actor, erase_commune, {"departure": departure.pk}, membership.organisation
-    )
+    else:
+        _end(membership.organisation)  # a machine may have been added since
+    departure.erase_job = None
+    if departure.erased is not None or not queries.erasable_on.ask(membership.organisation.code):
+        departure.erase_job = jobs.submit(
+            actor, erase_commune, {"departure": departure.pk}, membership.organisation
+        )
     departure.save(update_fields=["erased_by", "erase_job"])
     return departure.erase_job
 
 
-def _revoke_devices(organisation: Organisation) -> int:
-    """From here on the commune's machines deposit and read nothing more."""
+def _end(organisation: Organisation) -> int:
+    """From here on the commune's machines deposit and read nothing more, and what they deposited
+    waits for its end; returns how many machines were revoked."""
     live = list(organisation.devices.filter(revoked_at=None))
     for device in live:
         devices.revoke(device)
+    queries.end_of_commune.ask_all(organisation.code)
     return len(live)

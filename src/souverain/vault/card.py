@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.urls import reverse
 
 from souverain.core import clock
-from souverain.core.access import Actor, of_departement, permits
+from souverain.core.access import Actor, of_departement, organisations_in_reach, permits
 from souverain.core.queries import Awaited, Card
-from souverain.vault import freshness
+from souverain.vault import alarm, freshness
 from souverain.vault.models import DepositSet, State
 
 _SHOWN_MAX = 10
@@ -16,19 +16,42 @@ _SHOWN_MAX = 10
 def commune_card(code: str) -> Card:
     """Whether a commune's deposits are as fresh as they must be."""
     now = clock.now()
+    url = reverse("vault:commune", args=[code])
+    if alarm.not_closed().filter(deposit_set__organisation__code=code).exists():
+        said = "Rançongiciel possible : suivez ce qui est dit sur la page."
+        return Card("vault", "Coffre-fort", "danger", said, f"{url}#alerte", "safe")
     found = freshness.of_sets(list(DepositSet.objects.filter(organisation__code=code)), now)
     return Card(
         room="vault",
         title="Coffre-fort",
         state=freshness.KINDS[found.state],
         sentence=found.short_sentence(now),
-        url=reverse("vault:commune", args=[code]),
+        url=url,
         icon="safe",
     )
 
 
 def awaited(actor: Actor) -> tuple[Awaited, ...]:
-    """The communes whose backups are late, for who oversees the vaults."""
+    """The alarms, for who ends them; the communes whose backups are late, for who oversees."""
+    return (*_alarms(actor), *_late(actor))
+
+
+def _alarms(actor: Actor) -> tuple[Awaited, ...]:
+    within = organisations_in_reach(actor, "vault.manage")
+    alarms = alarm.not_closed().filter(deposit_set__organisation__in=within)
+    communes = list(dict.fromkeys(found.deposit_set.organisation for found in alarms))
+    if not communes:
+        return ()
+    links = tuple(
+        (commune.name, f"{reverse('vault:commune', args=[commune.code])}#alerte")
+        for commune in communes[:_SHOWN_MAX]
+    )
+    word = "coffre-fort" if len(communes) == 1 else "coffres-forts"
+    sentence = f"Rançongiciel possible dans {len(communes)} {word}"
+    return (Awaited("exclamation-octagon", sentence, links, "danger"),)
+
+
+def _late(actor: Actor) -> tuple[Awaited, ...]:
     if not permits(actor, "vault.oversee", **of_departement()):
         return ()
     now = clock.now()

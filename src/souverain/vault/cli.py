@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from shlex import quote
 from typing import Any, NoReturn
@@ -15,8 +16,9 @@ import orjson
 from django.core.exceptions import ValidationError
 
 from souverain.core import access, clock
+from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
-from souverain.vault import services
+from souverain.vault import log_commands, services
 from souverain.vault.api import DepositSetItem, DeviceItem
 from souverain.vault.models import DepositSet, State
 
@@ -41,6 +43,10 @@ def _device_json(device: Device) -> dict[str, Any]:
 @click.group()
 def cli() -> None:
     """Le coffre-fort des communes."""
+
+
+cli.add_command(log_commands.registry)
+cli.add_command(log_commands.witness)
 
 
 @cli.group()
@@ -190,6 +196,44 @@ def quota(commune: str, limit_bytes: int | None, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option("--commune", required=True, help="Code INSEE de la commune.")
+@click.option("--set", "set_code", default="general", show_default=True, help="Dépôt.")
+@click.option("--bytes", "expected", required=True, type=int, help="Octets attendus.")
+@click.option("--days", default=1, show_default=True, type=click.IntRange(1, 14), help="Jours.")
+@click.option("--reason", required=True, help="Pourquoi.")
+@click.option("--deletions", is_flag=True, help="Un grand ménage sera fait aussi.")
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def announce(
+    commune: str,
+    set_code: str,
+    expected: int,
+    days: int,
+    reason: str,
+    deletions: bool,
+    as_json: bool,
+) -> None:
+    """Annoncer un gros envoi, pour qu'il ne donne pas l'alerte."""
+    from souverain.vault import alarm
+
+    found = DepositSet.objects.select_related("organisation").filter(
+        organisation=_commune(commune), code=set_code
+    )
+    into = found.first() or _fail(f"Le dépôt {commune}/{set_code} n'existe pas.")
+    until = clock.now() + timedelta(days=days)
+    try:
+        made = alarm.announce(
+            access.of_console(), into, expected, until, reason, deletions=deletions
+        )
+    except ValidationError as error:
+        _fail(" ".join(error.messages))
+    if as_json:
+        told = {"bytes": made.bytes, "until": clock.rfc3339(made.until)}
+        _print({"commune": commune, "set": set_code, **told, "deletions": deletions})
+    else:
+        click.echo(f"Envoi annoncé jusqu'au {datetime_fr(made.until)}.")
+
+
+@cli.command()
 @click.option("--commune", help="Code INSEE ; toutes les communes sinon.")
 @click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
 def status(commune: str | None, as_json: bool) -> None:
@@ -202,6 +246,29 @@ def status(commune: str | None, as_json: bool) -> None:
         last = item["last_deposit_at"] or "aucune sauvegarde"
         state = "  en retard" if item["state"] == State.LATE else ""
         click.echo(f"{item['commune']}/{item['set']}  {last}  {item['stored_bytes']} octets{state}")
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Compter seulement.")
+@click.option(
+    "--confirm-clock", is_flag=True, help="L'heure du serveur a sauté, et elle est juste."
+)
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+def reap(dry_run: bool, confirm_clock: bool, as_json: bool) -> None:
+    """Retirer du disque ce qui est effacé depuis plus longtemps que sa conservation."""
+    from souverain.vault import retention
+
+    try:
+        found = retention.reap(access.of_console(), dry_run=dry_run, confirm_clock=confirm_clock)
+    except retention.ClockInDoubt as error:
+        _fail(str(error))
+    if as_json:
+        _print({"dry_run": dry_run, **asdict(found)})
+        return
+    word = "à retirer" if dry_run else "retirés"
+    click.echo(f"{found.objects} objets {word}, {found.bytes} octets, dans {found.sets} dépôts.")
+    if found.held_sets:
+        click.echo(f"{found.held_sets} dépôts sont gelés ou sous conservation exigée.")
 
 
 def _sets(commune: str | None) -> list[dict[str, Any]]:

@@ -9,19 +9,22 @@ even while the commune has come back.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import ForeignObjectRel, Model, QuerySet, Sum
 
 from souverain.core import clock
+from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
-from souverain.core.queries import Erased, Export, ExportedFile, Forgotten
+from souverain.core.queries import Erased, Export, ExportedFile, Forgotten, Kept, StillKept
 from souverain.core.transactions import serialise_writers
-from souverain.vault import services
-from souverain.vault.models import DepositSet, ReadDay, StoredObject
+from souverain.vault import log, retention, services
+from souverain.vault.models import Alarm, BulkAnnouncement, DepositSet, ReadDay, StoredObject
 
 ROOM, TITLE = "vault", "Le coffre-fort"
 _BATCH = 200
@@ -42,11 +45,14 @@ def _objects(code: str) -> QuerySet[StoredObject]:
 
 def export(code: str) -> Export | None:
     """All of the commune's vault. `<set>/repository/` is a restic repository as it lives now;
-    `<set>/deleted/` what the clients deleted, in the same layout, to be laid over it."""
+    `<set>/deleted/` what the clients deleted, in the same layout, to be laid over it; `log/` the
+    transparency log, which stays readable without us."""
     if not _sets(code).exists():
         return None
-    distinct = _objects(code).order_by().values("deposit_set", "type", "name", "size").distinct()
+    on_disk = _objects(code).filter(reaped_at=None)
+    distinct = on_disk.order_by().values("deposit_set", "type", "name", "size").distinct()
     figures = distinct.aggregate(total=Sum("size"))
+    log_files = list(_log_files(code))
     return Export(
         room=ROOM,
         title=TITLE,
@@ -62,10 +68,24 @@ def export(code: str) -> Export | None:
                 }
                 for day in ReadDay.objects.filter(device__organisation__code=code)
             ),
+            "announcements": (
+                {
+                    "set": item.deposit_set.code,
+                    "announced_at": clock.rfc3339(item.announced_at),
+                    "until": clock.rfc3339(item.until),
+                    "bytes": item.bytes,
+                    "deletions": item.deletions,
+                    "reason": item.reason,
+                }
+                for item in BulkAnnouncement.objects.filter(deposit_set__in=_sets(code))
+            ),
+            "alarms": (
+                _alarm_json(item) for item in Alarm.objects.filter(deposit_set__in=_sets(code))
+            ),
         },
-        files=_files(code),
-        file_count=distinct.count(),
-        file_bytes=figures["total"] or 0,
+        files=chain(_files(code), log_files),
+        file_count=distinct.count() + len(log_files),
+        file_bytes=(figures["total"] or 0) + sum(file.size for file in log_files),
     )
 
 
@@ -81,6 +101,21 @@ def _set_json(found: DepositSet) -> Mapping[str, Any]:
     }
 
 
+def _alarm_json(found: Alarm) -> Mapping[str, Any]:
+    return {
+        "set": found.deposit_set.code,
+        "device": found.device_id,
+        "state": found.state,
+        "raised_at": clock.rfc3339(found.raised_at),
+        "since": clock.rfc3339(found.since),
+        "cause": found.cause,
+        "reason": found.reason,
+        "closed_at": found.closed_at and clock.rfc3339(found.closed_at),
+        "legitimate": found.legitimate,
+        "closing_reason": found.closing_reason,
+    }
+
+
 def _object_json(row: StoredObject) -> Mapping[str, Any]:
     return {
         "set": row.deposit_set.code,
@@ -89,6 +124,7 @@ def _object_json(row: StoredObject) -> Mapping[str, Any]:
         "size_bytes": row.size,
         "received_at": clock.rfc3339(row.received_at),
         "died_at": row.died_at and clock.rfc3339(row.died_at),
+        "reaped_at": row.reaped_at and clock.rfc3339(row.reaped_at),
         "device": row.device_id,
     }
 
@@ -96,7 +132,8 @@ def _object_json(row: StoredObject) -> Mapping[str, Any]:
 def _files(code: str) -> Iterator[ExportedFile]:
     """Each stored object once: living ones first, then the dead that no living one repeats."""
     for found in _sets(code):
-        rows = _objects(code).filter(deposit_set=found).order_by("type", "name", "pk")
+        rows = _objects(code).filter(deposit_set=found, reaped_at=None)
+        rows = rows.order_by("type", "name", "pk")
         for row in rows.filter(died_at=None).iterator(_PAGE):
             yield _file(row, "repository")
         living = StoredObject.objects.filter(deposit_set=found, died_at=None)
@@ -117,13 +154,62 @@ def _file(row: StoredObject, folder: str) -> ExportedFile:
     )
 
 
+def _log_files(code: str) -> Iterator[ExportedFile]:
+    store, prefix = services.store(), f"log/{code}/"
+    for key in sorted(store.keys(prefix.rstrip("/"))):
+        path = f"log/{key.removeprefix(prefix)}"
+        if path == "log/checkpoint":  # the one that may be replaced meanwhile
+            content = b"".join(store.read(key))
+            yield ExportedFile(path, len(content), partial(iter, (content,)))
+        else:
+            yield ExportedFile(path, store.size(key) or 0, partial(store.read, key))
+
+
+# Ending ------------------------------------------------------------------------------------------
+
+
+def end(code: str) -> int:
+    """End the life of all that the commune deposited, in the caller's transaction: from here on
+    the locks run. Nothing leaves the disk. Returns how many objects died."""
+    return sum(retention.bury_all(found) for found in _sets(code))
+
+
+def erasable_on(code: str) -> Kept | None:
+    """What still keeps the commune's copies: a hold, a life, a lock, or a clock to be confirmed."""
+    sets = list(_sets(code))
+    if any(retention.holds(found) for found in sets):
+        return Kept(
+            ROOM, None, "Un dépôt est gelé ou sous conservation exigée : il faut d'abord la lever."
+        )
+    if StoredObject.objects.filter(deposit_set__in=sets, died_at=None).exists():
+        days = max(retention.lock_days(found) for found in sets)
+        return Kept(
+            ROOM,
+            None,
+            f"Les sauvegardes restent {days} jours après la décision d'effacer : personne, pas "
+            "même le Département, ne peut les détruire plus tôt.",
+        )
+    ends = [retention.free_from(found) for found in sets]
+    if None in ends:
+        return Kept(ROOM, None, retention.health().message)
+    until = max((found for found in ends if found is not None), default=None)
+    if until is None or until <= clock.now():
+        return None
+    sentence = f"Les sauvegardes sont gardées jusqu'au {datetime_fr(until)}, puis détruites."
+    return Kept(ROOM, until, sentence)
+
+
 # Forgetting --------------------------------------------------------------------------------------
 
 
 def forget(code: str) -> Forgotten:
     """Forget every record of the vault on the commune, in the caller's transaction, which must be
-    durable before `sweep`. The devices were revoked before."""
+    durable before `sweep`. The devices were revoked before. Raises StillKept while a lock or a
+    hold keeps one byte."""
     serialise_writers()
+    kept = erasable_on(code)
+    if kept is not None:
+        raise StillKept(kept.sentence)
     sizes = {
         services.object_key(row.deposit_set, row.type, row.name): row.size
         for row in _objects(code).iterator(_PAGE)
@@ -193,27 +279,16 @@ def _guards_lifted() -> Iterator[None]:
 def sweep(code: str) -> int:
     """Destroy the commune's files that no record vouches for; returns how many. What is received
     meanwhile is recorded under the same lock, and so is kept."""
-    store, prefix = services.store(), f"vault/{code}"
-    keys = list(store.keys(prefix))
+    store, prefixes = services.store(), (f"vault/{code}", f"log/{code}")
+    keys = [key for prefix in prefixes for key in store.keys(prefix)]
     destroyed = 0
     for start in range(0, len(keys), _BATCH):
         with transaction.atomic():
             serialise_writers()
             for key in keys[start : start + _BATCH]:
-                if not _vouched_for(code, key.split("/")[2:]):
-                    destroyed += store.remove(key)
+                destroyed += log.discard(key) if key.startswith("log/") else services.discard(key)
     with transaction.atomic():
         serialise_writers()
-        store.tidy(prefix)
+        for prefix in prefixes:
+            store.tidy(prefix)
     return destroyed
-
-
-def _vouched_for(code: str, parts: Sequence[str]) -> bool:
-    """Whether a record of the present, or a lock of a set that exists, names this file."""
-    if len(parts) < 2:
-        return False
-    set_code, kind, name = parts[0], parts[1], parts[-1]
-    sets = _sets(code).filter(code=set_code)
-    if kind == "locks":
-        return sets.exists()
-    return StoredObject.objects.filter(deposit_set__in=sets, type=kind, name=name).exists()

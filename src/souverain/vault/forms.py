@@ -122,3 +122,16 @@ class QuotaForm(forms.Form):
     @property
     def bytes(self) -> int:
         return int(self.cleaned_data["gigabytes"]) * _GIGABYTE
+
+
+class WitnessForm(forms.Form):
+    """A witness to register: its key comes from the machine that audits."""
+
+    name = forms.CharField(
+        label="Nom du témoin", max_length=80, help_text="Par exemple : poste du secrétariat."
+    )
+    key = forms.CharField(
+        label="Sa clé",
+        max_length=300,
+        help_text="La ligne que « souverain vault audit --cosign » donne sur ce poste.",
+    )

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from django.db.models import Exists, OuterRef, QuerySet, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from souverain.core import clock
@@ -42,12 +42,19 @@ class Moment:
 
 
 def moments(deposit_set: DepositSet) -> list[Moment]:
-    """Every moment with a state of its own to restore, newest first. What a client deleted since
-    is there too: the state of a moment never changes."""
+    """Every complete moment with a state of its own to restore, newest first. What a client
+    deleted since is there too: the state of a moment never changes while its bytes are kept."""
     births, deaths = _lives(deposit_set)
-    return [Moment(at, number - bisect_right(deaths, at)) for number, at in enumerate(births, 1)][
-        ::-1
+    return [
+        Moment(at, number - bisect_right(deaths, at))
+        for number, at in reversed(list(enumerate(births, 1)))
+        if is_complete(deposit_set, at)
     ]
+
+
+def is_complete(deposit_set: DepositSet, at: datetime) -> bool:
+    """Whether all that lived at an instant is still on disk."""
+    return deposit_set.complete_since is None or at >= deposit_set.complete_since
 
 
 def moment(deposit_set: DepositSet, at: datetime) -> Moment:
@@ -73,10 +80,14 @@ Series = list[tuple[datetime, float]]
 
 def sizes(deposit_set: DepositSet) -> tuple[Series, Series]:
     """(stored, live) bytes at the end of each legal day on which one of them changed. Stored
-    bytes never shrink: deleted objects stay on disk, and one that comes back takes no more."""
+    bytes shrink by a reaping alone: deleted objects stay on disk until then, and one that comes
+    back meanwhile takes no more."""
     rows = StoredObject.objects.filter(deposit_set=deposit_set)
     before = rows.filter(
-        type=OuterRef("type"), name=OuterRef("name"), received_at__lt=OuterRef("received_at")
+        Q(reaped_at=None) | Q(reaped_at__gt=OuterRef("received_at")),
+        type=OuterRef("type"),
+        name=OuterRef("name"),
+        received_at__lt=OuterRef("received_at"),
     )
     stored: dict[date, int] = defaultdict(int)
     live: dict[date, int] = defaultdict(int)
@@ -84,6 +95,15 @@ def sizes(deposit_set: DepositSet) -> tuple[Series, Series]:
         stored[day] += total
         live[day] += total
     for day, total in _by_day(rows.filter(Exists(before)), "received_at"):
+        stored[day] -= total
+    # The lives of a name share one file, and are reaped at one instant.
+    earlier = rows.filter(
+        type=OuterRef("type"),
+        name=OuterRef("name"),
+        reaped_at=OuterRef("reaped_at"),
+        pk__lt=OuterRef("pk"),
+    )
+    for day, total in _by_day(rows.exclude(reaped_at=None).exclude(Exists(earlier)), "reaped_at"):
         stored[day] -= total
     for day, total in _by_day(rows.exclude(died_at=None), "died_at"):
         live[day] -= total

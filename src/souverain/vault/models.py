@@ -35,6 +35,7 @@ class DepositSet(models.Model):
 
     `stored_bytes` counts what is on disk, `live_bytes` what no client deleted; `last_instant` is
     the latest birth, death or moment shown, and the server's receipt times never go back before it.
+    Of moments before `complete_since`, some bytes have left the disk.
     """
 
     class Kind(models.TextChoices):
@@ -59,6 +60,7 @@ class DepositSet(models.Model):
     last_instant = models.DateTimeField(null=True)
     last_deposit_at = models.DateTimeField(null=True)
     late_told_at = models.DateTimeField(null=True)
+    complete_since = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:
@@ -101,7 +103,8 @@ class Session(models.Model):
 
 class StoredObject(models.Model):
     """One life of one object: born at the server's receipt time, perhaps dead (deleted by the
-    client) later; the bytes stay. The database refuses deletes, and any update but a death."""
+    client) later, its bytes perhaps reaped once the lock is over. The database refuses deletes,
+    and any update but a death and, not before the lock says so, a reaping."""
 
     deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="objects_stored")
     type = models.CharField(max_length=10)
@@ -109,6 +112,7 @@ class StoredObject(models.Model):
     size = models.BigIntegerField()
     received_at = models.DateTimeField()
     died_at = models.DateTimeField(null=True)
+    reaped_at = models.DateTimeField(null=True)
     device = models.ForeignKey(Device, models.PROTECT, related_name="+")
     session = models.ForeignKey(Session, models.PROTECT, null=True, related_name="+")
 
@@ -124,6 +128,11 @@ class StoredObject(models.Model):
             models.Index(fields=["deposit_set", "type", "name"], name="stored_object_by_name"),
             models.Index(fields=["deposit_set", "-received_at"], name="stored_object_by_birth"),
             models.Index(fields=["deposit_set", "-died_at"], name="stored_object_by_death"),
+            models.Index(
+                fields=["deposit_set", "died_at"],
+                condition=Q(died_at__isnull=False, reaped_at__isnull=True),
+                name="stored_object_to_reap",
+            ),
         ]
 
 
@@ -139,3 +148,236 @@ class ReadDay(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["device", "day"], name="read_day_once"),
         ]
+
+
+class Lock(models.Model):
+    """How many days a set's objects stay after their death. Rows are only added, and the longest
+    holds: there is nothing with which to shorten it."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="locks")
+    days = models.PositiveIntegerField()
+    set_by = models.CharField(max_length=80)
+    set_at = models.DateTimeField()
+
+
+class Hold(models.Model):
+    """While one is not lifted, no byte of the set leaves: a legal hold, or a freeze (something is
+    wrong, nothing moves until an operator looked)."""
+
+    class Kind(models.TextChoices):
+        LEGAL = "legal", "Conservation exigée"
+        FREEZE = "freeze", "Gel"
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="holds")
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.LEGAL)
+    reason = models.CharField(max_length=300)
+    reference = models.CharField(max_length=120, blank=True)
+    placed_by = models.CharField(max_length=80)
+    placed_at = models.DateTimeField()
+    lifted_by = models.CharField(max_length=80, blank=True)
+    lifted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+
+
+class ReaperPass(models.Model):
+    """An instant at which the reaper looked at the clock: by these it knows what time it saw pass.
+    `confirmed_by` says who vouched for a clock that had leapt."""
+
+    at = models.DateTimeField()
+    confirmed_by = models.CharField(max_length=80, blank=True)
+    ended_at = models.DateTimeField(null=True)
+
+
+class Destruction(models.Model):
+    """A request to destroy what a set holds: asked on one side (commune, département), approved on
+    the other, executed a week later unless somebody of either side cancels it."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="destructions")
+    reason = models.CharField(max_length=300)
+    reference = models.CharField(max_length=120)
+    asked_by = models.CharField(max_length=80)
+    asked_by_operator = models.BooleanField()
+    asked_at = models.DateTimeField()
+    approved_by = models.CharField(max_length=80, blank=True)
+    approved_at = models.DateTimeField(null=True)
+    cancelled_by = models.CharField(max_length=80, blank=True)
+    cancelled_at = models.DateTimeField(null=True)
+    executed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deposit_set"],
+                condition=Q(cancelled_at__isnull=True, executed_at__isnull=True),
+                name="destruction_pending_once",
+            ),
+        ]
+
+
+class Announcement(models.Model):
+    """That the members were told, once a legal day, that a device restored or pruned."""
+
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    act = models.CharField(max_length=10)
+    day = models.DateField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["device", "act", "day"], name="announced_once"),
+        ]
+
+
+# The alarm, written only by `vault.alarm` ----------------------------------------------------------
+
+
+class Watch(models.Model):
+    """What the alarm remembers of a deposit set: `engine.ransomware.State` after the night
+    `closed_night`, an ordinal date. It can be computed anew from the rows of the objects."""
+
+    deposit_set = models.OneToOneField(
+        DepositSet, models.PROTECT, primary_key=True, related_name="watch"
+    )
+    closed_night = models.IntegerField()
+    memory = models.JSONField(default=dict)
+
+
+class BulkAnnouncement(models.Model):
+    """A large deposit, or a large deletion of old backups, that a person said would come."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="announcements")
+    announced_at = models.DateTimeField()
+    until = models.DateTimeField()
+    bytes = models.BigIntegerField()
+    deletions = models.BooleanField(default=False)
+    reason = models.CharField(max_length=200)
+    actor = models.CharField(max_length=80)
+
+    class Meta:
+        ordering: ClassVar = ["-announced_at"]
+
+
+class Alarm(models.Model):
+    """A deposit set receives, or loses, what looks like the work of a ransomware."""
+
+    class State(models.TextChoices):
+        OPEN = "open", "À traiter"
+        ACKNOWLEDGED = "acknowledged", "Prise en charge"
+        CLOSED = "closed", "Close"
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="alarms")
+    state = models.CharField(max_length=12, choices=State, default=State.OPEN)
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    """The one whose deposit or deletion raised it."""
+    raised_at = models.DateTimeField()
+    since = models.DateTimeField()
+    """From when what arrived is suspect."""
+    safe_at = models.DateTimeField(null=True)
+    """The last moment before."""
+    cause = models.CharField(max_length=12)
+    score = models.FloatField()
+    raised_bytes = models.BigIntegerField()
+    """What had arrived of the night."""
+    new_bytes = models.BigIntegerField()
+    """The most that a suspect night brought, looked at again while the alarm is not closed."""
+    reason = models.CharField(max_length=300)
+    acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.CharField(max_length=80, default="")
+    closed_at = models.DateTimeField(null=True)
+    closed_by = models.CharField(max_length=80, default="")
+    legitimate = models.BooleanField(null=True)
+    closing_reason = models.CharField(max_length=200, default="")
+
+    class Meta:
+        ordering: ClassVar = ["-raised_at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deposit_set"], condition=~Q(state="closed"), name="alarm_open_once"
+            ),
+        ]
+
+
+# Evidence, written only by `vault.log` --------------------------------------------------------------
+
+
+class Log(models.Model):
+    """The end of an organisation's transparency log: what is in sequence, and what was signed.
+
+    `frontier` holds the hashes of the complete subtrees on the right edge, largest first.
+    `checkpoint` is the text of the last one signed, `signed_size` its number of leaves.
+    """
+
+    organisation = models.OneToOneField(Organisation, models.PROTECT, primary_key=True)
+    size = models.BigIntegerField(default=0)
+    frontier = models.BinaryField(default=b"")
+    checkpoint = models.TextField(default="")
+    signature = models.TextField(default="")
+    signed_size = models.BigIntegerField(default=0)
+    signed_at = models.DateTimeField(null=True)
+    stamped_at = models.DateTimeField(null=True)
+    stamped_size = models.BigIntegerField(default=0)
+
+    @property
+    def signed(self) -> bytes:
+        """The last checkpoint as the log signed it, without its witnesses."""
+        return f"{self.checkpoint}\n{self.signature}".encode()
+
+
+class LogLeaf(models.Model):
+    """One leaf, as its bytes say it. The database refuses updates and deletes."""
+
+    organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="+")
+    index = models.BigIntegerField()
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+    data = models.TextField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["organisation", "index"], name="log_leaf_once"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["deposit_set", "-at"], name="log_leaf_by_set")]
+
+
+class Witness(models.Model):
+    """Who cosigns an organisation's checkpoints; `key` is its public key, as C2SP writes it."""
+
+    organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="witnesses")
+    name = models.CharField(max_length=80)
+    key = models.CharField(max_length=300)
+    added_at = models.DateTimeField(default=clock.now)
+    removed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["name", "pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["organisation", "name"],
+                condition=Q(removed_at__isnull=True),
+                name="witness_name_once",
+            ),
+        ]
+
+
+class Cosignature(models.Model):
+    """A witness's signature line below the checkpoint of `size` leaves, and when it came."""
+
+    witness = models.ForeignKey(Witness, models.PROTECT, related_name="cosignatures")
+    size = models.BigIntegerField()
+    line = models.TextField()
+    received_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["witness", "size"], name="cosignature_once"),
+        ]
+
+
+class LogExport(models.Model):
+    """An export of the log for archivists: up to which leaf, and the token that the next one names."""
+
+    organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="+")
+    size = models.BigIntegerField()
+    token = models.BinaryField(default=b"")
+    made_at = models.DateTimeField()

@@ -9,15 +9,18 @@ from souverain.core.access import Actor
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
+    Destination,
     EventKind,
     Health,
     HealthCheck,
     Holding,
     NavigationItem,
+    Outlet,
     Periodic,
     Permission,
     Reach,
     Room,
+    Setting,
 )
 
 
@@ -49,6 +52,18 @@ def _export(code: str) -> queries.Export | None:
     return export(code)
 
 
+def _end(code: str) -> int:
+    from souverain.vault.departure import end
+
+    return end(code)
+
+
+def _erasable_on(code: str) -> queries.Kept | None:
+    from souverain.vault.departure import erasable_on
+
+    return erasable_on(code)
+
+
 def _forget(code: str) -> queries.Forgotten:
     from souverain.vault.departure import forget
 
@@ -61,10 +76,50 @@ def _sweep(code: str) -> int:
     return sweep(code)
 
 
+def _reaper_believes_the_clock() -> Health:
+    from souverain.vault import retention
+
+    return retention.health()
+
+
+def _reap() -> None:
+    from souverain.core import access
+    from souverain.vault import retention
+
+    retention.reap(access.SYSTEM)
+
+
 def _tell_late_sets() -> None:
     from souverain.vault import services
 
     services.tell_late_sets()
+
+
+def _keep_up_logs() -> None:
+    from souverain.vault import log
+
+    log.keep_up()
+
+
+def _stamp_logs() -> None:
+    from souverain.vault import stamps
+
+    stamps.stamp_logs()
+
+
+def _timestamps_go_to() -> Destination | None:
+    from souverain.vault import stamps
+
+    return stamps.goes_to()
+
+
+def _logs_are_signed() -> Health:
+    from souverain.vault import log
+
+    late = log.unsigned()
+    if late:
+        return Health(False, f"Le registre des preuves ne se signe plus : {', '.join(late[:5])}.")
+    return Health(True, "Les registres des preuves sont signés.")
 
 
 ROOM = Room(
@@ -94,6 +149,11 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE},
         ),
         Permission(
+            "vault.thaw",
+            "Lever le gel d'un dépôt",
+            {Role.OPERATOR: Reach.EVERYWHERE},
+        ),
+        Permission(
             "vault.oversee",
             "Voir tous les coffres-forts",
             {Role.OPERATOR: Reach.EVERYWHERE, Role.AUDITOR: Reach.EVERYWHERE},
@@ -101,19 +161,41 @@ ROOM = Room(
     ),
     navigation=(NavigationItem("Coffre-fort", "vault:overview", "safe", "vault.oversee"),),
     verbs={
+        "vault.clock_confirmed": "Heure du serveur confirmée",
+        "vault.clock_doubted": "Heure du serveur mise en doute : rien n'est retiré",
+        "vault.checkpoint_cosigned": "Point de contrôle signé par un témoin",
+        "vault.alarm_acknowledged": "Alerte de rançongiciel prise en charge",
+        "vault.alarm_closed": "Alerte de rançongiciel close",
+        "vault.bulk_announced": "Gros envoi annoncé",
         "vault.clock_went_back": "L'horloge du serveur a reculé",
         "vault.deposit_late": "Sauvegarde en retard",
         "vault.deposit_received": "Sauvegarde reçue",
+        "vault.destruction_approved": "Destruction d'un dépôt approuvée",
+        "vault.destruction_asked": "Destruction d'un dépôt demandée",
+        "vault.destruction_cancelled": "Destruction d'un dépôt annulée",
+        "vault.destruction_executed": "Destruction d'un dépôt exécutée",
         "vault.device_added": "Appareil ajouté au coffre-fort",
         "vault.device_revoked": "Appareil révoqué",
         "vault.key_added": "Clé ajoutée à un dépôt",
         "vault.key_buried": "Clé supprimée par l'appareil (conservée)",
+        "vault.log_exported": "Registre des preuves exporté",
         "vault.object_mended": "Fichier abîmé réparé",
+        "vault.frozen": "Dépôt gelé",
+        "vault.hold_lifted": "Conservation exigée levée",
+        "vault.hold_placed": "Conservation exigée posée",
+        "vault.lock_lengthened": "Conservation des données supprimées allongée",
+        "vault.pruned": "Anciennes sauvegardes effacées par un appareil (conservées)",
         "vault.quota_set": "Place accordée au coffre-fort",
+        "vault.reaped": "Données supprimées retirées du disque, conservation échue",
+        "vault.ransomware_suspected": "Rançongiciel possible",
         "vault.refused": "Demande d'un appareil refusée",
         "vault.repository_created": "Dépôt initialisé",
+        "vault.restored": "Sauvegardes relues par un appareil",
         "vault.set_created": "Dépôt ouvert",
         "vault.snapshot_buried": "Sauvegarde supprimée par l'appareil (conservée)",
+        "vault.thawed": "Gel d'un dépôt levé",
+        "vault.witness_added": "Témoin inscrit",
+        "vault.witness_removed": "Témoin retiré",
     },
     urls="souverain.vault.urls",
     api="souverain.vault.api:router",
@@ -121,22 +203,41 @@ ROOM = Room(
         (queries.commune_card, _card),
         (queries.awaited, _awaited),
         (queries.export_of_commune, _export),
+        (queries.end_of_commune, _end),
+        (queries.erasable_on, _erasable_on),
         (queries.forget_commune, _forget),
         (queries.sweep_commune, _sweep),
     ),
-    health=(HealthCheck("store", "Espace des copies", _store_takes_writes),),
+    health=(
+        HealthCheck("store", "Espace des copies", _store_takes_writes),
+        HealthCheck("reaper", "Horloge des conservations", _reaper_believes_the_clock),
+        HealthCheck("log", "Registres des preuves", _logs_are_signed),
+    ),
+    settings=(
+        Setting("SOUVERAIN_TSA_URL", "L'autorité d'horodatage (RFC 3161) ; vide : aucune", ""),
+    ),
+    outlets=(Outlet("timestamp", "L'horodatage des registres du coffre-fort", _timestamps_go_to),),
     events=(
         EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
         EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
+        EventKind("vault.restored", "Un appareil relit les sauvegardes d'une commune"),
+        EventKind("vault.pruned", "Un appareil efface d'anciennes sauvegardes d'une commune"),
+        EventKind("vault.ransomware_suspected", "Rançongiciel possible", safety=True),
+        EventKind("vault.alarm_closed", "Une alerte de rançongiciel est close"),
     ),
-    periodic=(Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),),
+    periodic=(
+        Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),
+        Periodic("vault-reaper", timedelta(days=1), _reap),
+        Periodic("vault-log", timedelta(minutes=1), _keep_up_logs),
+        Periodic("vault-stamps", timedelta(minutes=10), _stamp_logs),
+    ),
     holdings=(
         Holding(
             "Copies chiffrées des dossiers des communes",
             frozenset({DataClass.PERSONAL, DataClass.SOCIAL, DataClass.CIVIL_STATUS}),
             "Rendre à la commune ses dossiers après une panne ou une attaque",
             "Mission d'intérêt public (RGPD, art. 6.1.e)",
-            "Selon la classe de conservation de chaque dépôt ; rien n'est encore détruit",
+            "Selon la classe de conservation de chaque dépôt ; 90 jours au moins après un effacement",
             "La commune seule : le département n'a pas la clé de déchiffrement",
         ),
     ),

@@ -29,9 +29,11 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from souverain.core import access, clock, devices, journal
+from souverain.core.format import datetime_fr
 from souverain.core.models import Device
 from souverain.core.objects import CHUNK, Incoming, StoreUnavailable, WrongContent
-from souverain.vault import services
+from souverain.vault import log, services
+from souverain.vault.announcements import announce
 from souverain.vault.models import DepositSet
 from souverain.vault.services import ConfigExists, QuotaExceeded
 
@@ -44,6 +46,7 @@ _ROUTE = re.compile(
     r"(?:@(?P<time>[0-9A-Za-z:.+-]{1,40}))?/(?:(?P<kind>[A-Za-z]{1,20})(?P<slash>/(?P<name>.*))?)?",
     re.DOTALL,
 )
+_LOG_ROUTE = re.compile(r"/vault/(?P<code>[0-9][0-9AB][0-9]{3})/log/(?P<path>[^\0]{0,100})")
 _NAME = re.compile(r"[0-9a-f]{64}")
 _DEVICE = re.compile(r"[0-9a-f]{16}")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -111,6 +114,15 @@ class Request:
         return any(role in self.device.roles for role in roles)
 
 
+@dataclass(frozen=True)
+class LogRequest:
+    """The same for a file of the commune's transparency log, or its cosignature."""
+
+    method: str
+    path: str
+    device: Device
+
+
 def matches(path: str) -> bool:
     """Whether a path belongs to this app and not to the vault's pages."""
     return _MINE.match(path) is not None
@@ -139,7 +151,11 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     try:
         request = await _thread(_read_request, scope)
         with _counted(request.device):
-            await _while_live(request.device, _serve(request, receive, answer))
+            if isinstance(request, LogRequest):
+                serving = _serve_log(request, receive, answer)
+            else:
+                serving = _serve(request, receive, answer)
+            await _while_live(request.device, serving)
         if not devices.seen_lately(request.device):
             await _thread(devices.note_seen, request.device, pool=_writers)
     except Refused as refusal:
@@ -268,13 +284,13 @@ class _Answer:
 # The request -------------------------------------------------------------------------------------
 
 
-def _read_request(scope: Any) -> Request:
+def _read_request(scope: Any) -> Request | LogRequest:
     headers = {
         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
     }
     device = _authenticate(headers.get("authorization", ""))
     try:
-        return _route(scope, headers, device)
+        return _route_log(scope, device) or _route(scope, headers, device)
     except Refused as refusal:
         refusal.device = device
         raise
@@ -309,6 +325,16 @@ def _spare(actor: access.Actor) -> None:
     counts[str(actor)] += 1
     if counts[str(actor)] > _REFUSALS_A_SECOND:
         raise Refused(429, "Trop de demandes refusées : attendez un peu.")
+
+
+def _route_log(scope: Any, device: Device) -> LogRequest | None:
+    """Any device of the commune reads its log, whatever set it serves."""
+    found = _LOG_ROUTE.fullmatch(scope["path"])
+    if found is None:
+        return None
+    if device.organisation.code != found["code"]:
+        raise Refused(403, "Cet appareil n'a pas accès à ce registre.", "foreign")
+    return LogRequest(scope["method"], found["path"], device)
 
 
 def _route(scope: Any, headers: dict[str, str], device: Device) -> Request:
@@ -362,6 +388,19 @@ def _moment(text: str | None, deposit_set: DepositSet) -> datetime | None:
             if not _is_full(error):
                 raise
     return at
+
+
+def _need_complete(request: Request) -> None:
+    """Refuse a moment of which bytes left the disk. What is still there of it is served by name: an
+    audit reads it."""
+    at, complete = request.at, request.deposit_set.complete_since
+    if at is not None and complete is not None and at < complete:
+        raise Refused(
+            410,
+            "Ce moment n'est plus complet : au bout de la durée de conservation, des données "
+            "supprimées par un appareil ont quitté le disque. Les moments sont complets depuis le "
+            f"{datetime_fr(complete)} ({clock.rfc3339(complete)}).",
+        )
 
 
 async def _journalled(refusal: Refused) -> Refused:
@@ -425,6 +464,43 @@ def _need(condition: bool, reason: str) -> None:
         raise Refused(403, "Cet appareil n'a pas le droit de faire ceci.", reason)
 
 
+async def _serve_log(request: LogRequest, receive: Any, answer: _Answer) -> None:
+    """A static file of the log; or a witness's signature, which is added to the checkpoint."""
+    code = request.device.organisation.code
+    if request.method in ("GET", "HEAD"):
+        content = await _thread(log.read, code, request.path)
+        if content is None:
+            raise Refused(404, "Ce fichier n'est pas dans le registre.", device=request.device)
+        await answer.whole(200, content, log.content_type(request.path))
+        return
+    if (request.method, request.path) != ("POST", "cosignature"):
+        raise Refused(405, "Cette opération n'existe pas.", "method", request.device)
+    content = await _small_body(receive, request.device)
+    try:
+        await _thread(log.take_cosignature, request.device, content, pool=_writers)
+    except log.UnknownWitness:
+        raise Refused(
+            409,
+            "Cette signature n'est pas celle d'un témoin inscrit, sur le point de contrôle actuel.",
+            "witness",
+            request.device,
+        ) from None
+    await answer.whole(200)
+
+
+async def _small_body(receive: Any, device: Device) -> bytes:
+    body, more = b"", True
+    while more:
+        async with asyncio.timeout(_SILENCE_S):
+            message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone("hung up")
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+        if len(body) > 4 * _KIB:
+            raise Refused(413, "Une signature tient en 4 Kio.", "size", device)
+    return body
+
+
 async def _list(request: Request, answer: _Answer) -> None:
     version = _V2 if _V2 in request.headers.get("accept", "") else _V1
     await answer.whole(200, await _thread(_listing, request, version), version)
@@ -432,6 +508,7 @@ async def _list(request: Request, answer: _Answer) -> None:
 
 def _listing(request: Request, version: str) -> bytes:
     """The names of a type, with their sizes in version 2, as JSON."""
+    _need_complete(request)
     if request.kind == "locks":
         found: list[Any] = [{"name": name, "size": size} for name, size in _locks(request)]
         return orjson.dumps(found if version == _V2 else [lock["name"] for lock in found])
@@ -501,6 +578,14 @@ def _find(request: Request) -> _Found:
     free = request.kind != "data" or request.allows("restore")
     if not (free or services.charge_read(request.deposit_set, request.device, length)):
         raise Refused(403, "Lecture refusée : cet appareil ne fait que sauvegarder.", "reads")
+    if request.kind == "data" and request.allows("restore"):
+        try:
+            announce(request.deposit_set, request.device, "restored")
+        except DatabaseError as error:
+            # A full disk must not keep anybody from reading back what is there.
+            if not _is_full(error):
+                raise
+            logger.error("a restore could not be announced: %s", error)
     key = services.object_key(request.deposit_set, request.kind, request.name)
     chunks = services.store().read(key, start, length)
     try:
@@ -514,6 +599,8 @@ def _size(request: Request) -> int:
     """The size of a live object, whose file is there and as long as its row says."""
     key = services.object_key(request.deposit_set, request.kind, request.name)
     on_disk = services.store().size(key)
+    if on_disk is None:
+        _need_complete(request)
     if request.kind == "locks":
         recorded = None if request.at is not None else on_disk
     else:

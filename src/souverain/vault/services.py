@@ -20,6 +20,8 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation, User
 from souverain.core.objects import AlreadyThere, Incoming, Store
 from souverain.core.transactions import serialise_writers
+from souverain.vault import alarm
+from souverain.vault.announcements import announce
 from souverain.vault.models import (
     DEFAULT_QUOTA_BYTES,
     DepositSet,
@@ -53,6 +55,7 @@ _SET_CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TOLD = {"config": "vault.repository_created", "keys": "vault.key_added"}
 _BURIED = {"snapshots": "vault.snapshot_buried", "keys": "vault.key_buried"}
 GENERAL = "general"
+LOG = "log"  # `/vault/<INSEE>/log/` is the transparency log
 TITLES = {GENERAL: "Dossiers de la mairie"}
 _MOVING = ("stored_bytes", "live_bytes", "last_instant", "last_deposit_at", "late_told_at")
 _TICK = timedelta(microseconds=1)
@@ -73,6 +76,26 @@ class ConfigExists(Exception):
 @cache
 def store() -> Store:
     return objects.open_store(settings.OBJECTS_URL)
+
+
+def discard(key: str) -> bool:
+    """Remove a file that no record vouches for, under the writers' lock: the only way by which an
+    object's bytes leave the store. False when a record does, or when there was no file."""
+    return not _is_vouched_for(key) and store().remove(key)
+
+
+def _is_vouched_for(key: str) -> bool:
+    """Whether an object that was not reaped, or a lock of a set that exists, has this file."""
+    _, code, *inside = key.split("/")
+    if len(inside) < 2:
+        return False
+    set_code, kind, name = inside[0], inside[1], inside[-1]
+    sets = DepositSet.objects.filter(organisation__code=code, code=set_code)
+    if kind == "locks":
+        return sets.exists()
+    return StoredObject.objects.filter(
+        deposit_set__in=sets, type=kind, name=name, reaped_at=None
+    ).exists()
 
 
 def object_key(deposit_set: DepositSet, kind: str, name: str) -> str:
@@ -96,9 +119,10 @@ def create_set(
 ) -> DepositSet:
     """Open a deposit set; its retention and its freshness are its kind's unless they are given.
     Raises ValidationError for a bad or taken code, a bad kind, class or delay."""
-    if not _SET_CODE.fullmatch(code):
+    if not _SET_CODE.fullmatch(code) or code == LOG:
         raise ValidationError(
             f"Le dépôt « {code[:40]} » : minuscules sans accent, chiffres et tirets seulement."
+            + (" « log » est pris par les preuves." if code == LOG else "")
         )
     if kind not in DepositSet.Kind.values:
         raise ValidationError(f"Nature de dépôt inconnue : {kind[:40]}.")
@@ -221,7 +245,8 @@ _SET_OF = "SELECT * FROM vault_depositset WHERE organisation_id = %s AND code = 
 _SET_NOW = "SELECT * FROM vault_depositset WHERE id = %s"
 _OPEN_SESSION = """SELECT * FROM vault_session
 WHERE deposit_set_id = %s AND device_id = %s AND ended_at IS NULL ORDER BY id DESC LIMIT 1"""
-_NAMED = "FROM vault_storedobject WHERE deposit_set_id = %s AND type = %s AND name = %s"
+_NAMED = """FROM vault_storedobject
+WHERE deposit_set_id = %s AND type = %s AND name = %s AND reaped_at IS NULL"""
 _ROOM_LEFT = """SELECT COALESCE((SELECT bytes FROM vault_quota WHERE organisation_id = %s), %s)
 - COALESCE((SELECT SUM(stored_bytes) FROM vault_depositset WHERE organisation_id = %s), 0)"""
 
@@ -268,7 +293,7 @@ def settle(deposit_set: DepositSet, at: datetime) -> None:
     DepositSet.objects.filter(behind, pk=deposit_set.pk).update(last_instant=at)
 
 
-def _next_instant(deposit_set: DepositSet, actor: Actor) -> datetime:
+def next_instant(deposit_set: DepositSet, actor: Actor) -> datetime:
     """Now, or just after the last instant known: a clock set back never reorders a set."""
     now, last = clock.now(), deposit_set.last_instant
     if last is None or last < now:
@@ -295,7 +320,7 @@ def stored_bytes(organisation: Organisation) -> int:
 
 
 def _lives(deposit_set: DepositSet, kind: str, name: str) -> list[StoredObject]:
-    """Every life, past or present, of one name."""
+    """Every life, past or present, whose bytes are on disk under one name."""
     return list(StoredObject.objects.raw(f"SELECT * {_NAMED}", [deposit_set.pk, kind, name]))
 
 
@@ -311,7 +336,7 @@ def room_left(organisation: Organisation) -> int:
 
 
 def is_known(deposit_set: DepositSet, kind: str, name: str) -> bool:
-    """Whether the object is on disk already, alive or dead: it takes no more room."""
+    """Whether the object is on disk, alive or dead and not reaped: it takes no more room."""
     return _first(f"SELECT 1 {_NAMED} LIMIT 1", deposit_set.pk, kind, name) is not None
 
 
@@ -371,7 +396,7 @@ def record_object(
                 raise QuotaExceeded
         except (devices.Revoked, QuotaExceeded):
             if placed and not lives:
-                store().remove(key)
+                discard(key)
             raise
         if living is not None:
             if kind == "config":
@@ -411,7 +436,7 @@ def _give_birth(
     """Write the row of an object whose file is in place; `known` when its bytes are counted."""
     actor = access.of_device(device)
     current = _as_it_is_now(deposit_set)
-    at = _next_instant(current, actor)
+    at = next_instant(current, actor)
     session = _session(current, device, at)
     stored = StoredObject.objects.create(
         deposit_set=current,
@@ -435,6 +460,7 @@ def _give_birth(
     session.save()
     current.save(update_fields=_MOVING)
     _tell(stored, session, actor)
+    alarm.after_birth(current, stored, session)
     return stored
 
 
@@ -481,7 +507,7 @@ def _tell(stored: StoredObject, session: Session, actor: Actor) -> None:
 
 @transaction.atomic
 def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -> bool:
-    """End an object's life at this instant; its bytes stay. False when none lives. Raises
+    """End an object's life at this instant; its bytes stay as long as the lock says. False when none lives. Raises
     devices.Revoked."""
     serialise_writers()
     devices.require_live(device)
@@ -490,8 +516,9 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
     if living is None:
         return False
     current = _as_it_is_now(deposit_set)
-    living.died_at = current.last_instant = _next_instant(current, actor)
+    living.died_at = current.last_instant = next_instant(current, actor)
     living.save(update_fields=["died_at"])
+    announce(current, device, "pruned")
     current.live_bytes -= living.size
     if kind == "snapshots":
         left = alive(current).filter(type="snapshots").order_by("-received_at")
@@ -505,7 +532,18 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
             object=current.code,
             data={"name": name},
         )
+    alarm.after_death(current, living, device)
     return True
+
+
+def bury_everything(deposit_set: DepositSet) -> int:
+    """End every life of a set at one instant, under the writers' lock; returns how many."""
+    current = _as_it_is_now(deposit_set)
+    current.last_instant = next_instant(current, access.SYSTEM)
+    current.live_bytes, current.last_deposit_at = 0, None
+    ended = alive(current).update(died_at=current.last_instant)
+    current.save(update_fields=_MOVING)
+    return ended
 
 
 def tell_late_sets() -> None:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from souverain.vault import views
+from souverain.vault import alarm_pages, retention_views, views
 
 app_name = "vault"
 urlpatterns = [
@@ -14,4 +14,32 @@ urlpatterns = [
     path("communes/<str:code>/appareils/<str:pk>/", views.device, name="device"),
     path("communes/<str:code>/appareils/<str:pk>/attente/", views.waiting, name="waiting"),
     path("communes/<str:code>/appareils/<str:pk>/revoquer/", views.revoke, name="revoke"),
+    path(
+        "communes/<str:code>/conservations/<int:pk>/lever/", retention_views.lift, name="lift_hold"
+    ),
+    *(
+        path(f"communes/<str:code>/depots/<slug:set_code>/{end}", view, name=name)
+        for end, view, name in (
+            ("conservation/", retention_views.page, "retention"),
+            ("verrou/", retention_views.lengthen, "lengthen"),
+            ("geler/", retention_views.freeze, "freeze"),
+            ("degeler/", retention_views.thaw, "thaw"),
+            ("exiger/", retention_views.hold, "hold"),
+            ("destruction/demander/", retention_views.ask_destruction, "ask_destruction"),
+            ("destruction/approuver/", retention_views.approve_destruction, "approve_destruction"),
+            ("destruction/annuler/", retention_views.cancel_destruction, "cancel_destruction"),
+        )
+    ),
+    path("communes/<str:code>/preuves/<path:path>", views.log_file, name="log_file"),
+    path("communes/<str:code>/temoins/ajouter/", views.add_witness, name="add_witness"),
+    path(
+        "communes/<str:code>/temoins/<int:pk>/retirer/", views.remove_witness, name="remove_witness"
+    ),
+    path("communes/<str:code>/envois/annoncer/", alarm_pages.announce, name="announce"),
+    path(
+        "communes/<str:code>/alertes/<int:pk>/prendre/",
+        alarm_pages.acknowledge,
+        name="acknowledge",
+    ),
+    path("communes/<str:code>/alertes/<int:pk>/clore/", alarm_pages.close, name="close_alarm"),
 ]

@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -23,10 +23,19 @@ from souverain.core import clock, once
 from souverain.core.access import Actor, of_departement, permits, requires
 from souverain.core.format import NBSP, bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
-from souverain.vault import freshness, guide, history, services
+from souverain.vault import (
+    alarm_banner,
+    evidence,
+    freshness,
+    guide,
+    history,
+    log,
+    retention_views,
+    services,
+)
 from souverain.vault.advice import advice
-from souverain.vault.forms import DeviceForm, MomentForm, QuotaForm, SetForm
-from souverain.vault.models import DEFAULT_QUOTA_BYTES, DepositSet, Quota, Session, State
+from souverain.vault.forms import DeviceForm, MomentForm, QuotaForm, SetForm, WitnessForm
+from souverain.vault.models import DEFAULT_QUOTA_BYTES, DepositSet, Quota, Session, State, Witness
 
 _MOMENTS = 10
 _REFUSALS = 50
@@ -57,6 +66,7 @@ _REASONS = {
     "time": "moment mal noté, ou à venir",
     "truncated": "envoi coupé",
     "type": "type d'objet inconnu",
+    "witness": "signature qui n'est pas d'un témoin inscrit",
 }
 
 
@@ -142,6 +152,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "late": states[State.LATE],
         "never": states[State.NEVER],
         **_refusals(),
+        **alarm_banner.of_all(),
     }
     return render(request, "vault/overview.html", content)
 
@@ -192,6 +203,7 @@ def _commune_page(
     organisation: Organisation,
     device_form: DeviceForm | None = None,
     status: int = 200,
+    witness_form: WitnessForm | None = None,
 ) -> HttpResponse:
     actor, now = request.actor, clock.now()  # type: ignore[attr-defined]
     sets = list(DepositSet.objects.filter(organisation=organisation))
@@ -221,8 +233,11 @@ def _commune_page(
         or DeviceForm(
             organisation, initial={"deposit_set": chosen.code if chosen else services.GENERAL}
         ),
+        "evidence": evidence.of(organisation),
+        "witness_form": witness_form or WitnessForm(),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),
+        **alarm_banner.of_commune(organisation),
         **(_past(request, chosen, devices) if chosen else {}),
     }
     return render(request, "vault/commune.html", content, status=status)
@@ -265,6 +280,10 @@ def _past(request: HttpRequest, chosen: DepositSet, devices: list[Device]) -> di
         "asked": history.moment(chosen, form.cleaned_data["moment"]) if form.is_valid() else None,
         "first_deposit_at": history.first_deposit_at(chosen),
         "readers": readers,
+        "asked_is_complete": form.is_valid()
+        and history.is_complete(chosen, form.cleaned_data["moment"]),
+        "complete_since": chosen.complete_since,
+        **retention_views.summary(chosen),
     }
 
 
@@ -406,4 +425,51 @@ def revoke(request: HttpRequest, code: str, pk: str) -> HttpResponse:
         request,
         f"L'appareil « {device.name} » est révoqué. Pour le remplacer, ajoutez un autre appareil.",
     )
+    return redirect("vault:commune", code=code)
+
+
+# Evidence ----------------------------------------------------------------------------------------
+
+
+@require_GET
+@requires("vault.view", of=_of_commune)
+def log_file(request: HttpRequest, code: str, path: str) -> HttpResponse:
+    """One file of the commune's transparency log."""
+    content = log.read(code, path)
+    if content is None:
+        raise Http404
+    return HttpResponse(content, content_type=log.content_type(path))
+
+
+@requires("vault.manage", of=_of_commune)
+@require_POST
+def add_witness(request: HttpRequest, code: str) -> HttpResponse:
+    """Register who cosigns the commune's checkpoints."""
+    organisation = get_object_or_404(Organisation, code=code)
+    form = WitnessForm(request.POST)
+    if form.is_valid():
+        try:
+            made = log.add_witness(
+                request.actor,  # type: ignore[attr-defined]
+                organisation,
+                form.cleaned_data["name"],
+                form.cleaned_data["key"],
+            )
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, f"Le témoin « {made.name} » est inscrit.")
+            return redirect("vault:commune", code=code)
+    return _commune_page(request, organisation, status=422, witness_form=form)
+
+
+@requires("vault.manage", of=_of_commune)
+@require_POST
+def remove_witness(request: HttpRequest, code: str, pk: int) -> HttpResponse:
+    """Take no more cosignatures from a witness."""
+    found = Witness.objects.select_related("organisation")
+    witness = get_object_or_404(found, pk=pk, organisation__code=code)
+    if witness.removed_at is None:
+        log.remove_witness(request.actor, witness)  # type: ignore[attr-defined]
+    messages.success(request, f"Le témoin « {witness.name} » est retiré.")
     return redirect("vault:commune", code=code)

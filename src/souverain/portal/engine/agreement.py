@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-VERSION = "2026-11"
+VERSION = "2026-12"
 TITLE = "Convention de sous-traitance de données personnelles"
 BREACH_NOTICE_H = 48
 RETURN_DAYS = 30
@@ -182,8 +182,10 @@ def text(processings: Sequence[Processing], cloud: str) -> Text:
                 (
                     "Au départ de la commune, le Département lui remet toutes ses données dans des "
                     "formats ouverts, puis, une fois que la commune a accusé réception, les efface "
-                    f"dans les {RETURN_DAYS} jours et lui remet une preuve d'effacement. Le journal "
-                    "scellé garde les actes, sans nom ni adresse ni contenu.",
+                    f"dans les {RETURN_DAYS} jours, ou au terme de la conservation des copies "
+                    "du coffre-fort, que personne ne peut raccourcir, et lui remet une preuve "
+                    "d'effacement. Le journal scellé garde les actes, sans nom ni adresse ni "
+                    "contenu.",
                 ),
             ),
             Clause(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import pytest
 
+from souverain.core import clock
+from souverain.core.access import SYSTEM
 from souverain.core.models import Organisation, RoleAssignment, User
 from souverain.core.roles import Role
 from souverain.territory.models import Commune
+from souverain.vault import retention
+from souverain.vault.engine.retention import LOCK_DAYS, STEP_MAX
 
 
 @dataclass
@@ -40,6 +45,18 @@ def make_town() -> Town:
         held = town.dijon if role.startswith("commune") else departement
         town.person(str(role), role, held)
     return town
+
+
+def let_the_locks_run() -> datetime:
+    """The reaper's daily passes from now on, seen every third day; returns the instant at which
+    the lock of what is dead now is over, before the pass that would take it away."""
+    start = clock.now()
+    end = start + timedelta(days=LOCK_DAYS)
+    while start < end:
+        with clock.frozen(start):
+            retention.reap(SYSTEM)
+        start += STEP_MAX
+    return end
 
 
 @pytest.fixture

@@ -31,6 +31,11 @@ from souverain.portal import leaving, services
 from souverain.portal.models import Departure
 dijon = Organisation.objects.get(code="21231")
 silent = lambda done, total=None, message="": None
+def after_the_locks():
+    from souverain.core import clock
+    from souverain.vault import retention
+    from souverain.vault.engine.retention import STEP_MAX
+    clock._frozen.set(retention.seen().passes[-1] + STEP_MAX)
 """
 KILL = """
 import os, signal
@@ -128,13 +133,16 @@ from souverain.core.models import Job
 departure = Departure.objects.get()
 Job.objects.all().update(state="done")
 services.acknowledge(SYSTEM, departure)
-services.erase(Actor("user", "999"), departure)
+assert services.erase(Actor("user", "999"), departure) is None
+from souverain.portal.tests.conftest import let_the_locks_run
+let_the_locks_run()
 """
-ERASE = "leaving.erase_commune(silent, departure=Departure.objects.get().pk)\n"
+ERASE = "after_the_locks()\nleaving.erase_commune(silent, departure=Departure.objects.get().pk)\n"
 # A job killed by the machine is told interrupted by the worker; the page offers to go on.
 RESUME = """
 from souverain.core.models import Job
 Job.objects.all().update(state="interrupted")
+after_the_locks()
 services.erase(Actor("user", "999"), Departure.objects.get())
 """
 PROVED = """

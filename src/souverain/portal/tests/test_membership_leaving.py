@@ -7,6 +7,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ from souverain.core.services import invite
 from souverain.portal import leaving, services
 from souverain.portal.engine.members_file import Contact
 from souverain.portal.models import Departure, Membership
-from souverain.portal.tests.conftest import Town, make_town
+from souverain.portal.tests.conftest import Town, let_the_locks_run, make_town
+from souverain.vault import announcements, retention
 from souverain.vault import departure as vault_departure
 from souverain.vault import services as vault
-from souverain.vault.models import DepositSet, StoredObject
+from souverain.vault.models import Announcement, DepositSet, Hold, StoredObject
 
 pytestmark = [pytest.mark.db_both, pytest.mark.django_db]
 SECRETARY = Contact("secretary", "Jeanne Martin", "jeanne@dijon.example", "03 80 00 00 00")
@@ -89,9 +91,15 @@ def finish(job: Job | None) -> None:
 
 
 def erased(town: Town, departure: Departure) -> Departure:
+    """The whole way, the locks of what was deposited included."""
+    operator = of_user(town.people["operator"])
     services.acknowledge(of_user(town.people["commune-admin"]), departure)
-    services.erase(of_user(town.people["operator"]), departure)
-    leaving.erase_commune(silent, departure=departure.pk)
+    if services.erase(operator, departure) is None:
+        with clock.frozen(let_the_locks_run()):
+            assert services.erase(operator, departure) is not None
+            leaving.erase_commune(silent, departure=departure.pk)
+    else:
+        leaving.erase_commune(silent, departure=departure.pk)
     departure.refresh_from_db()
     departure.membership.refresh_from_db()
     return departure
@@ -165,6 +173,9 @@ def test_the_erasure_leaves_nothing_and_harms_nobody_else(town: Town) -> None:
     RoleAssignment.objects.create(user=both, role=Role.COMMUNE_MEMBER, organisation=town.beaune)
     notify([town.people["commune-member"]], "Bonjour")
     invite(SYSTEM, email="paul@dijon.example", role=Role.COMMUNE_MEMBER, organisation=town.dijon)
+    held = retention.hold(of_user(town.people["operator"]), kept[0].deposit_set, "Enquête")
+    retention.lift(SYSTEM, held)
+    announcements.announce(kept[0].deposit_set, kept[0].device, "restored")
     beaune = everything_about(town.beaune)
 
     departure = erased(town, exported(town, membership))
@@ -174,6 +185,7 @@ def test_the_erasure_leaves_nothing_and_harms_nobody_else(town: Town) -> None:
     assert not leaving.folder_of(departure).exists()
     assert not StoredObject.objects.filter(deposit_set__organisation=town.dijon).exists()
     assert not DepositSet.objects.filter(organisation=town.dijon).exists()
+    assert not Hold.objects.exists() and not Announcement.objects.exists()
     assert not RoleAssignment.objects.filter(organisation=town.dijon).exists()
     assert not Invitation.objects.exists()
     assert not departure.membership.contacts.exists()
@@ -249,7 +261,7 @@ def test_an_erasure_needs_an_export_an_acknowledgement_and_somebody_else(town: T
         services.erase(operator, departure)
     membership.refresh_from_db()
     assert membership.state == "leaving"
-    services.erase(other, departure)
+    assert services.erase(other, departure) is not None, "there is nothing to keep"
     with pytest.raises(ValidationError, match="déjà en cours"):
         services.erase(other, departure)
 
@@ -289,6 +301,50 @@ def test_a_departure_can_be_cancelled_until_the_erasure(
     services.erase(of_user(town.people["operator"]), second)
     with pytest.raises(ValidationError, match="effacement est en cours"):
         services.stay(SYSTEM, second)
+
+
+def test_no_departure_destroys_what_a_lock_or_a_hold_keeps(town: Town) -> None:
+    membership = member(town.dijon)
+    kept, dead = deposit(town.dijon, b"one", b"two")
+    vault.bury_object(dead.deposit_set, "data", dead.name, dead.device)
+    departure = exported(town, membership)
+    operator = of_user(town.people["operator"])
+    services.acknowledge(SYSTEM, departure)
+    hold = retention.hold(operator, kept.deposit_set, "Enquête")
+    files = everything_about(town.dijon)["files"]
+    assert services.erase(operator, departure) is None
+    membership.refresh_from_db()
+    assert membership.state == "erasing"
+    assert not town.dijon.devices.filter(revoked_at=None).exists()
+    assert not StoredObject.objects.filter(died_at=None).exists(), "the locks run"
+
+    def kept_whole() -> None:
+        assert services.erase(operator, departure) is None
+        with pytest.raises(leaving.DepartureError, match="Rien n'est effacé"):
+            leaving.erase_commune(silent, departure=departure.pk)
+        vault_departure.sweep("21231")
+        assert everything_about(town.dijon)["files"] == files
+        assert RoleAssignment.objects.filter(organisation=town.dijon).exists()
+
+    kept_whole()
+    later = let_the_locks_run()
+    with clock.frozen(later):
+        kept_whole()
+        retention.lift(SYSTEM, hold)
+        retention.freeze(SYSTEM, kept.deposit_set, "à voir")
+        kept_whole()
+        retention.thaw(SYSTEM, kept.deposit_set)
+    with clock.frozen(later + timedelta(days=400)):
+        kept_whole()  # the clock leapt, and nobody confirmed it
+        retention.reap(SYSTEM, confirm_clock=True)
+        kept_whole()
+    with clock.frozen(later):
+        kept_whole()  # it came back: not before it shows again what it had shown
+        retention.reap(SYSTEM, confirm_clock=True)
+        kept_whole()
+    with clock.frozen(later + timedelta(days=401)):
+        retention.reap(SYSTEM, confirm_clock=True)
+        kept_whole()
 
 
 def test_a_full_disk_stops_the_export_before_it_begins(

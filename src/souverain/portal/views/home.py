@@ -163,7 +163,9 @@ def _duty(membership: Membership, departure: Departure | None) -> str:
     if membership.state == State.ASKED:
         return "sign"
     if membership.state == State.ERASING:
-        return "erasing"
+        kept = queries.erasable_on.ask(membership.organisation.code)
+        waits = kept is not None and (departure is None or departure.erased is None)
+        return "waits" if waits else "erasing"
     if departure is None or departure.exported_at is None:
         return "export"
     return "erase" if departure.acknowledged_at else "acknowledge"

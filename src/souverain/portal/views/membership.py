@@ -20,6 +20,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from souverain.core import queries
 from souverain.core.access import (
     Actor,
     of_departement,
@@ -365,6 +366,7 @@ def _departure_context(request: HttpRequest, code: str, **more: Any) -> dict[str
         context |= {
             "export_job": _job(leaving_now.export_job, leaving_now.exported_at is None),
             "erase_job": _job(leaving_now.erase_job, found.state == State.ERASING),
+            "kept": queries.erasable_on.ask(code) if leaving_now.erased is None else None,
             "asked_by_me": leaving_now.asked_by == str(_actor(request)),
         }
     return context | more
@@ -452,13 +454,14 @@ def erase(request: HttpRequest, code: str) -> HttpResponse:
     if not resumed and not form.is_valid():
         context = _departure_context(request, code, erase_form=form)
         return render(request, "portal/departure.html", context)
-    return _done(
-        request,
-        lambda: services.erase(_actor(request), found),
-        "L'effacement est lancé.",
-        "portal:departure",
-        code,
-    )
+    try:
+        job = services.erase(_actor(request), found)
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+    else:
+        said = "lancé" if job else "décidé, et attend la fin des conservations"
+        messages.success(request, f"L'effacement est {said}.")
+    return redirect("portal:departure", code=code)
 
 
 @require_GET

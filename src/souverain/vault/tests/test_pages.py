@@ -13,14 +13,17 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.test import Client
 
 from souverain.core import access, clock, journal
 from souverain.core.models import Device, JournalEntry, Organisation, RoleAssignment, User
-from souverain.vault import server, services, views
+from souverain.vault import log, server, services, views
 from souverain.vault.card import commune_card
 from souverain.vault.cli import cli
-from souverain.vault.models import DepositSet, Session, StoredObject
+from souverain.vault.engine.tlog import note
+from souverain.vault.models import DepositSet, Session, StoredObject, Witness
+from souverain.vault.tests.test_tlog import NEUMANN
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 
@@ -403,3 +406,29 @@ def test_a_moment_chosen_by_hand_gives_its_commands(
         device.roles = ["backup", "restore"]
         device.save()
         assert "Sur « poste », allez dans le dossier" in _said(admin)
+
+
+def test_the_page_shows_the_evidence_and_registers_witnesses(
+    signed_in: Callable[[str, str], Client], places: dict[str, Organisation]
+) -> None:
+    admin, member = signed_in("commune-admin", "21231"), signed_in("commune-member", "21231")
+    secret = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    key = str(note.Key.of("21231-poste", secret, note.COSIGNATURE))
+    page = unescape(admin.get("/vault/communes/21231/").content.decode())
+    assert "Aucun témoin ne signe encore" in page and "--cosign" in page
+    assert log.public_key("21231").fingerprint in page
+    url = "/vault/communes/21231/temoins/ajouter/"
+    refused = admin.post(url, {"name": "Mairie", "key": NEUMANN})
+    assert refused.status_code == 422 and "clé publique" in unescape(refused.content.decode())
+    assert member.post(url, {"name": "Mairie", "key": key}).status_code == 403
+    assert admin.post(url, {"name": "Mairie", "key": key}).status_code == 302
+    assert admin.post(url, {"name": "Mairie", "key": key}).status_code == 422
+    assert "pas encore signé" in admin.get("/vault/communes/21231/").content.decode()
+    with clock.frozen(clock.now() + timedelta(days=31)):
+        page = signed_in("auditor", "21231").get("/vault/communes/21231/").content.decode()
+    assert "Silencieux" in page and "31 jours" in page
+    witness = Witness.objects.get()
+    assert admin.post(f"/vault/communes/21231/temoins/{witness.pk}/retirer/").status_code == 302
+    assert "Aucun témoin" in admin.get("/vault/communes/21231/").content.decode()
+    assert member.get("/vault/communes/21231/preuves/checkpoint").status_code == 404
+    assert member.get("/vault/communes/21231/preuves/timestamps/").status_code == 200
