@@ -234,7 +234,7 @@ def _commune_page(
             organisation, initial={"deposit_set": chosen.code if chosen else services.GENERAL}
         ),
         "evidence": evidence.of(organisation),
-        "witness_form": witness_form or WitnessForm(),
+        "witness_form": witness_form or WitnessForm(auto_id="temoin_%s"),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),
         **alarm_banner.of_commune(organisation),
@@ -446,7 +446,7 @@ def log_file(request: HttpRequest, code: str, path: str) -> HttpResponse:
 def add_witness(request: HttpRequest, code: str) -> HttpResponse:
     """Register who cosigns the commune's checkpoints."""
     organisation = get_object_or_404(Organisation, code=code)
-    form = WitnessForm(request.POST)
+    form = WitnessForm(request.POST, auto_id="temoin_%s")
     if form.is_valid():
         try:
             made = log.add_witness(

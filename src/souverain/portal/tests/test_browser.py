@@ -64,6 +64,10 @@ def wait_for_health(url: str, server: subprocess.Popen[bytes], log: Path) -> Non
             time.sleep(0.1)
 
 
+TWICE = """() => [...document.querySelectorAll("[id]")].map(e => e.id)
+    .filter((id, at, all) => all.indexOf(id) !== at)"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -76,10 +80,11 @@ def browser() -> Iterator[Browser]:
 
 
 def assert_sound(page: Page, cloud: Cloud, width: int) -> None:
-    """No accessibility fault, no overflow, nothing asked of another host."""
+    """No accessibility fault, no id twice (a label would name another form's field), no overflow."""
     page.evaluate(AXE.read_text())
     found = page.evaluate("async () => (await axe.run()).violations.map(v => v.id)")
     assert found == [], page.url
+    assert page.evaluate(TWICE) == [], page.url
     assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
 
 
