@@ -132,6 +132,7 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
         for name in (
             *("retention", "lengthen", "freeze", "thaw", "hold"),
             *("ask_destruction", "approve_destruction", "cancel_destruction"),
+            "see_keys",
         )
     },
     ("vault:log_file", "path"): lambda target: "timestamps/",

@@ -11,7 +11,7 @@ from django.urls import reverse
 from souverain.core import clock
 from souverain.core.format import datetime_fr
 from souverain.core.models import Organisation
-from souverain.vault import alarm, retention
+from souverain.vault import alarm, key_changes, retention
 from souverain.vault.models import Alarm, BulkAnnouncement, Hold
 
 
@@ -50,6 +50,10 @@ def of_commune(organisation: Organisation) -> dict[str, Any]:
     )
     return {
         "alarms": [_shown(found) for found in alarms],
+        "key_changes": [
+            (change, key_changes.what_to_do(change))
+            for change in key_changes.of_commune(organisation)
+        ],
         "announced": announced.select_related("deposit_set"),
     }
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from souverain.core import clock
 from souverain.core.access import requires
 from souverain.core.models import Organisation
-from souverain.vault import alarm
+from souverain.vault import alarm, key_changes
 from souverain.vault.alarm_banner import ClosingForm
 from souverain.vault.models import Alarm, DepositSet
 from souverain.vault.views import _of_commune, _trail
@@ -120,6 +120,16 @@ def close(request: HttpRequest, code: str, pk: int) -> HttpResponse:
         request,
         "L'alerte est close. Seul un opérateur du Département lève le gel du dépôt.",
     )
+    return _back(code)
+
+
+@requires("vault.manage", of=_of_commune)
+@require_POST
+def see_keys(request: HttpRequest, code: str, set_code: str) -> HttpResponse:
+    """Say that the changes of a set's keys were meant."""
+    found = get_object_or_404(DepositSet, organisation__code=code, code=set_code)
+    key_changes.see(request.actor, found)  # type: ignore[attr-defined]
+    messages.success(request, "C'est noté dans le journal.")
     return _back(code)
 
 

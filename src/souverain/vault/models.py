@@ -298,6 +298,27 @@ class Alarm(models.Model):
         ]
 
 
+class KeyChange(models.Model):
+    """A key was added to, or removed from, a repository that had one: whoever knows a key reads
+    every backup. It stays on the page until a person of the commune says that it was meant."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="key_changes")
+    name = models.CharField(max_length=64)
+    added = models.BooleanField()
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+    seen_at = models.DateTimeField(null=True)
+    seen_by = models.CharField(max_length=80, default="")
+
+    class Meta:
+        ordering: ClassVar = ["-at"]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["deposit_set"], condition=Q(seen_at=None), name="key_change_not_seen"
+            ),
+        ]
+
+
 # Evidence, written only by `vault.log` --------------------------------------------------------------
 
 

@@ -39,7 +39,7 @@ class ReasonForm(forms.Form):
 class HoldForm(ReasonForm):
     """A legal hold."""
 
-    reference = forms.CharField(label="Référence (facultatif)", max_length=120, required=False)
+    reference = forms.CharField(label="Référence", max_length=120, required=False)
 
 
 class TypedTitleForm(forms.Form):

@@ -178,6 +178,7 @@ ROOM = Room(
         "vault.device_revoked": "Appareil révoqué",
         "vault.key_added": "Clé ajoutée à un dépôt",
         "vault.key_buried": "Clé supprimée par l'appareil (conservée)",
+        "vault.key_changes_seen": "Changement de clé reconnu comme voulu",
         "vault.log_exported": "Registre des preuves exporté",
         "vault.object_mended": "Fichier abîmé réparé",
         "vault.frozen": "Dépôt gelé",
@@ -223,6 +224,7 @@ ROOM = Room(
         EventKind("vault.restored", "Un appareil relit les sauvegardes d'une commune"),
         EventKind("vault.pruned", "Un appareil efface d'anciennes sauvegardes d'une commune"),
         EventKind("vault.ransomware_suspected", "Rançongiciel possible", safety=True),
+        EventKind("vault.key_changed", "Une clé d'un dépôt a été ajoutée ou retirée", safety=True),
         EventKind("vault.alarm_closed", "Une alerte de rançongiciel est close"),
     ),
     periodic=(

@@ -20,7 +20,7 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation, User
 from souverain.core.objects import AlreadyThere, Incoming, Store
 from souverain.core.transactions import serialise_writers
-from souverain.vault import alarm
+from souverain.vault import alarm, key_changes
 from souverain.vault.announcements import announce
 from souverain.vault.models import (
     DEFAULT_QUOTA_BYTES,
@@ -461,6 +461,8 @@ def _give_birth(
     current.save(update_fields=_MOVING)
     _tell(stored, session, actor)
     alarm.after_birth(current, stored, session)
+    if kind == "keys":
+        key_changes.after_birth(current, stored)
     return stored
 
 
@@ -533,6 +535,8 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
             data={"name": name},
         )
     alarm.after_death(current, living, device)
+    if kind == "keys":
+        key_changes.after_death(current, living, device)
     return True
 
 

@@ -28,6 +28,7 @@ urlpatterns = [
             ("destruction/demander/", retention_views.ask_destruction, "ask_destruction"),
             ("destruction/approuver/", retention_views.approve_destruction, "approve_destruction"),
             ("destruction/annuler/", retention_views.cancel_destruction, "cancel_destruction"),
+            ("cles/vues/", alarm_pages.see_keys, "see_keys"),
         )
     ),
     path("communes/<str:code>/preuves/<path:path>", views.log_file, name="log_file"),
