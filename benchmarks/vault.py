@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -301,17 +302,41 @@ def small_puts(repository: str, count: int) -> tuple[float, float]:
     return statistics.median(times), times[int(0.99 * (count - 1))]
 
 
-def listing(repository: str) -> float:
+def steady_puts(repository: str, rate: int, seconds: int) -> tuple[float, float]:
+    """p50 and p99, in ms, of 4 KiB objects that fall due `rate` times a second, each counted from
+    when it was due: a server that lags makes the next ones late too. 8 connections share them."""
+    start = time.perf_counter() + 0.2
+
+    def send(number: int) -> list[float]:
+        raw, late = Raw(repository), []
+        for turn in range(number, rate * seconds, CLIENTS):
+            due = start + turn / rate
+            time.sleep(max(due - time.perf_counter(), 0))
+            raw.put(os.urandom(4096))
+            late.append(1e3 * (time.perf_counter() - due))
+        return late
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        times = sorted(time for late in pool.map(send, range(CLIENTS)) for time in late)
+    return statistics.median(times), times[int(0.99 * (len(times) - 1))]
+
+
+def listing(repository: str, moment: str = "") -> float:
     """Seconds to list the data of a repository in version 2, the better of three."""
     raw = Raw(repository)
     headers = {**raw.headers, "Accept": "application/vnd.x.restic.rest.v2"}
+    path = f"{raw.path.rstrip('/')}@{moment}/" if moment else raw.path
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        raw.connection.request("GET", f"{raw.path}data/", headers=headers)
+        raw.connection.request("GET", f"{path}data/", headers=headers)
         raw.connection.getresponse().read()
         times.append(time.perf_counter() - started)
     return min(times)
+
+
+def instant() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 def fsync_ms(folder: Path) -> float:
@@ -350,6 +375,8 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--puts", type=int, default=500, help="small objects")
+    parser.add_argument("--rate", type=int, default=200, help="small objects a second")
+    parser.add_argument("--seconds", type=int, default=10, help="of that rate")
     parser.add_argument("--each", type=int, default=6, help="16 MiB objects of each of 8 clients")
     parser.add_argument("--names", type=int, default=100_000, help="names to list")
     arguments = parser.parse_args()
@@ -390,9 +417,9 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
                 (f"{command}, server CPU (s)", left.server_cpu, right.server_cpu),
             ]
         rows += raw_rows(servers, idle, arguments)
-    print(f"{'':44}{'souverain':>10}{'rclone':>10}{'ratio':>8}")
+    print(f"{'':48}{'souverain':>10}{'rclone':>10}{'ratio':>8}")
     for title, mine, theirs in rows:
-        print(f"{title:44}{mine:10.2f}{theirs:10.2f}{mine / theirs:8.2f}")
+        print(f"{title:48}{mine:10.2f}{theirs:10.2f}{mine / theirs:8.2f}")
 
 
 def raw_rows(
@@ -404,20 +431,26 @@ def raw_rows(
         if server.name == "rclone":
             Raw(repository).post("?create=true", b"")
         p50, p99 = small_puts(repository, arguments.puts)
+        steady = steady_puts(repository, arguments.rate, arguments.seconds)
         peak, rate = eight_clients(server, repository, arguments.each)
         before = idle[server.name]
-        row = [p50, p99, before / MIB, peak / MIB, (peak - before) / MIB, rate]
+        row = [p50, p99, *steady, before / MIB, peak / MIB, (peak - before) / MIB, rate]
         many = server.repository("liste")
         server.fill("liste", arguments.names)
-        columns.append([*row, 1e3 * listing(many)])
+        # The peer has no past: its present listing stands beside ours of a past moment.
+        past = instant() if server.name == "souverain" else ""
+        columns.append([*row, 1e3 * listing(many), 1e3 * listing(many, past)])
     titles = (
         "PUT of 4 KiB, p50 (ms)",
         "PUT of 4 KiB, p99 (ms)",
+        f"PUT of 4 KiB at {arguments.rate}/s, p50 (ms)",
+        f"PUT of 4 KiB at {arguments.rate}/s, p99 (ms)",
         "memory, idle (MiB)",
         "memory, 8 clients at once, highest (MiB)",
         "memory, 8 clients, above idle (MiB)",
         "8 clients at once, 16 MiB objects (MB/s)",
         f"listing of {arguments.names} names (ms)",
+        f"listing of {arguments.names} names at a past moment (ms)",
     )
     return [(title, left, right) for title, left, right in zip(titles, *columns, strict=True)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -59,6 +60,9 @@ LOG = "log"  # `/vault/<INSEE>/log/` is the transparency log
 TITLES = {GENERAL: "Dossiers de la mairie"}
 _MOVING = ("stored_bytes", "live_bytes", "last_instant", "last_deposit_at", "late_told_at")
 _TICK = timedelta(microseconds=1)
+_turns = threading.Lock()
+"""Uploads of this process that wait to be recorded. SQLite lets a writer who finds another one sleep
+for longer and longer; here they follow each other at once."""
 
 
 class QuotaExceeded(Exception):
@@ -247,6 +251,14 @@ _OPEN_SESSION = """SELECT * FROM vault_session
 WHERE deposit_set_id = %s AND device_id = %s AND ended_at IS NULL ORDER BY id DESC LIMIT 1"""
 _NAMED = """FROM vault_storedobject
 WHERE deposit_set_id = %s AND type = %s AND name = %s AND reaped_at IS NULL"""
+_BORN = """INSERT INTO vault_storedobject
+(deposit_set_id, type, name, size, received_at, device_id, session_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id"""
+_SESSION_GREW = """UPDATE vault_session
+SET last_at = %s, ended_at = %s, objects_received = %s, bytes_received = %s WHERE id = %s"""
+_SET_GREW = """UPDATE vault_depositset
+SET stored_bytes = %s, live_bytes = %s, last_instant = %s, last_deposit_at = %s, late_told_at = %s
+WHERE id = %s"""
 _ROOM_LEFT = """SELECT COALESCE((SELECT bytes FROM vault_quota WHERE organisation_id = %s), %s)
 - COALESCE((SELECT SUM(stored_bytes) FROM vault_depositset WHERE organisation_id = %s), 0)"""
 
@@ -321,6 +333,8 @@ def stored_bytes(organisation: Organisation) -> int:
 
 def _lives(deposit_set: DepositSet, kind: str, name: str) -> list[StoredObject]:
     """Every life, past or present, whose bytes are on disk under one name."""
+    if not is_known(deposit_set, kind, name):
+        return []  # almost always, and a tenth of the cost
     return list(StoredObject.objects.raw(f"SELECT * {_NAMED}", [deposit_set.pk, kind, name]))
 
 
@@ -386,7 +400,7 @@ def record_object(
             raise objects.WrongContent(name)
         placed = _place(deposit_set, kind, name, incoming, actor)
     key = object_key(deposit_set, kind, name)
-    with transaction.atomic():
+    with _turns, transaction.atomic():
         serialise_writers()
         lives = _lives(deposit_set, kind, name)
         living = _living(lives)
@@ -438,7 +452,7 @@ def _give_birth(
     current = _as_it_is_now(deposit_set)
     at = next_instant(current, actor)
     session = _session(current, device, at)
-    stored = StoredObject.objects.create(
+    stored = StoredObject(
         deposit_set=current,
         type=kind,
         name=name,
@@ -457,13 +471,28 @@ def _give_birth(
         session.ended_at = at
         current.last_deposit_at = at
         current.late_told_at = None
-    session.save()
-    current.save(update_fields=_MOVING)
+    _write_birth(stored, session, current)
     _tell(stored, session, actor)
     alarm.after_birth(current, stored, session)
     if kind == "keys":
         key_changes.after_birth(current, stored)
     return stored
+
+
+def _write_birth(stored: StoredObject, session: Session, current: DepositSet) -> None:
+    """The three rows that a birth changes, in plain SQL: every small object pays for them."""
+    adapt = connection.ops.adapt_datetimefield_value
+    at = adapt(stored.received_at)
+    with connection.cursor() as cursor:
+        row = (current.pk, stored.type, stored.name, stored.size, at, stored.device_id, session.pk)
+        cursor.execute(_BORN, row)
+        (stored.pk,) = cursor.fetchone()
+        ended = None if session.ended_at is None else at
+        counts = (session.objects_received, session.bytes_received)
+        cursor.execute(_SESSION_GREW, (at, ended, *counts, session.pk))
+        sizes = (current.stored_bytes, current.live_bytes)
+        told = (adapt(current.last_deposit_at), adapt(current.late_told_at))
+        cursor.execute(_SET_GREW, (*sizes, at, *told, current.pk))
 
 
 def _as_it_is_now(deposit_set: DepositSet) -> DepositSet:
