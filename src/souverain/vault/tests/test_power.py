@@ -72,7 +72,7 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 def test_what_was_acknowledged_survives_kill(own_server: Server, proving: bool) -> None:
     sender, dice = Client(own_server.device()), random.Random(21)
     kept: list[bytes] = []
-    for _ in range(100 if proving else 3):
+    for _ in range(400 if proving else 3):
         with sending(sender, dice) as acknowledged:
             # The moment of the fault, not a wait for anything.
             time.sleep(dice.uniform(0, 0.3))
@@ -132,7 +132,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(proving: bool, tmp_path
     home.mkdir()
     kept: list[bytes] = []
     try:
-        for turn in range(25 if proving else 3):
+        for turn in range(100 if proving else 3):
             server.start()
             sender.assert_whole(kept)
             assert server.journal_is_whole()
