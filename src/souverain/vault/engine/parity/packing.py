@@ -1,0 +1,67 @@
+"""Which objects share a stripe, so that the two parity shards cost as little as they can.
+
+A parity shard is as long as the longest bin: what the bins do not fill is paid for nothing. Bins
+are filled by the largest object that still fits (best-fit decreasing), so that objects of nearly
+one size, as a client's packs are, stand side by side; what is left at the end is spread evenly
+(longest processing time first: Graham, 1969).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from souverain.vault.engine.parity.code import DATA
+from souverain.vault.engine.parity.manifest import MEMBERS_MAX, Bins, Member
+
+BIN_BYTES = 16 << 20
+"""A bin's length, unless an object is longer: restic closes a pack at 16 MiB."""
+FULL = 0.9
+"""From which share of its eight bins a stripe is left as it is when other objects arrive."""
+
+
+def pack(members: Iterable[Member]) -> list[Bins]:
+    """Stripes of eight bins, with every member once. The same members give the same stripes."""
+    left = sorted(members, key=lambda each: (each.size, each.kind, each.name))
+    sizes = [each.size for each in left]
+    total, stripes = sum(sizes), []
+    while left:
+        if len(left) <= MEMBERS_MAX and total <= DATA * max(BIN_BYTES, sizes[-1]) * FULL:
+            stripes.append(_spread(left))
+            break
+        bins = _fill(left, sizes, max(BIN_BYTES, sizes[-1]))
+        total -= sum(each.size for some in bins for each in some)
+        stripes.append(bins)
+    return stripes
+
+
+def _fill(left: list[Member], sizes: list[int], length: int) -> Bins:
+    """Take from `left`, sorted by `sizes`, what eight bins hold."""
+    bins: list[list[Member]] = [[] for _ in range(DATA)]
+    taken = 0
+    for some in bins:
+        room = length
+        while taken < MEMBERS_MAX:
+            at = bisect_right(sizes, room) - 1
+            if at < 0:
+                break
+            some.append(left.pop(at))
+            room -= sizes.pop(at)
+            taken += 1
+    return bins
+
+
+def _spread(members: Sequence[Member]) -> Bins:
+    bins: list[list[Member]] = [[] for _ in range(DATA)]
+    loads = [0] * DATA
+    for each in reversed(members):
+        lightest = loads.index(min(loads))
+        bins[lightest].append(each)
+        loads[lightest] += each.size
+    return bins
+
+
+def fill(bins: Bins) -> float:
+    """The share of a stripe's eight bins that objects fill; 1 when it holds no byte."""
+    loads = [sum(each.size for each in some) for some in bins]
+    return sum(loads) / (DATA * max(loads)) if max(loads) else 1.0
