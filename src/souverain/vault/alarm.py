@@ -261,7 +261,7 @@ def _raise(
     retention.freeze(access.SYSTEM, current, f"Rançongiciel possible : alerte {raised.pk}")
     events.emit("vault.ransomware_suspected", organisation=organisation.code, payload=told)
     notifications.notify(
-        _concerned(organisation),
+        concerned(organisation),
         f"Rançongiciel possible : {current.title}, {organisation.name}",
         f"{found.reason} {what_to_do(raised)}",
         f"{reverse('vault:commune', args=[organisation.code])}#alerte",
@@ -279,7 +279,7 @@ def what_to_do(alarm: Alarm) -> str:
     )
 
 
-def _concerned(organisation: Organisation) -> list[User]:
+def concerned(organisation: Organisation) -> list[User]:
     """The commune's members and the département's operators."""
     member = Q(role_assignments__organisation=organisation)
     operator = Q(

@@ -25,7 +25,7 @@ from souverain.core.models import Organisation, User
 from souverain.core.roles import Role
 from souverain.core.rooms import Health
 from souverain.core.transactions import serialise_writers
-from souverain.vault import services
+from souverain.vault import parity, services
 from souverain.vault.engine import retention as engine
 from souverain.vault.engine.retention import (
     LOCK_DAYS,
@@ -250,6 +250,8 @@ def _reap(actor: Actor, known: Seen, now: datetime, *, dry_run: bool) -> Reaped:
             continue
         before = report.objects
         for names in _due(found, now):
+            if not dry_run:
+                parity.make_way(found, names)
             with transaction.atomic():
                 if not dry_run:
                     serialise_writers()

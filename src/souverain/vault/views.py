@@ -29,6 +29,7 @@ from souverain.vault import (
     freshness,
     guide,
     history,
+    integrity,
     log,
     retention_views,
     services,
@@ -153,6 +154,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "never": states[State.NEVER],
         **_refusals(),
         **alarm_banner.of_all(),
+        **integrity.of_all(),
     }
     return render(request, "vault/overview.html", content)
 
@@ -234,6 +236,7 @@ def _commune_page(
             organisation, initial={"deposit_set": chosen.code if chosen else services.GENERAL}
         ),
         "evidence": evidence.of(organisation),
+        "integrity": integrity.of(organisation),
         "witness_form": witness_form or WitnessForm(),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),

@@ -98,7 +98,7 @@ def protect(folder: Folder, bins: Bins) -> Manifest:
 def one_stripe(sizes: list[int], seed: int = 21) -> tuple[Folder, Manifest]:
     dice = random.Random(seed)
     contents = [(dice.choice(KINDS[1:]), dice.randbytes(size)) for size in sizes]
-    folder, made = stripes(dict((named(c), (k, c)) for k, c in contents).values())  # type: ignore[arg-type]
+    folder, made = stripes(list({named(c): (k, c) for k, c in contents}.values()))
     assert len(made) == 1
     return folder, made[0]
 

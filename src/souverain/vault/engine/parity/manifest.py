@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from souverain.vault.engine.parity.code import DATA, SHARDS
@@ -32,6 +33,7 @@ MANIFEST_MAX = 4 << 20
 _NAME = re.compile(r"[0-9a-f]{64}")
 _OF = re.compile(r"[0-9A-Za-z/-]{1,80}")
 _COLUMN = SHARDS * SUM
+_ZEROS = bytes(BLOCK)
 
 
 class ManifestError(ValueError):
@@ -125,7 +127,15 @@ def columns(length: int) -> int:
 
 
 def block_sum(block: bytes) -> bytes:
+    """The sum of a block; that of zeros, the most frequent content, is not computed again."""
+    if block == _ZEROS[: len(block)]:
+        return _sum_of_zeros(len(block))
     return hashlib.sha256(block).digest()[:SUM]
+
+
+@lru_cache(64)
+def _sum_of_zeros(width: int) -> bytes:
+    return hashlib.sha256(bytes(width)).digest()[:SUM]
 
 
 def _written(member: Member) -> list[Any]:

@@ -11,10 +11,11 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 from souverain.vault.engine.parity import code
-from souverain.vault.engine.parity.code import PARITY, SHARDS, Shards
+from souverain.vault.engine.parity.code import DATA, PARITY, SHARDS, Shards
 from souverain.vault.engine.parity.manifest import (
     BLOCK,
     Bins,
@@ -170,6 +171,19 @@ def mend(
     return _Mending(manifest, read, set(wanted), draft).run()
 
 
+def damaged_parity(manifest: Manifest, read: Read) -> set[ParityShard]:
+    """The parity shards of which a block has not its sum."""
+    shards = [ParityShard(number, manifest.length) for number in range(PARITY)]
+    streams = [_Shard(_padded([shard], read)) for shard in shards]
+    wrong = set()
+    for number, (_, width) in enumerate(_widths(manifest.length)):
+        expected = manifest.sums_of(number)[DATA:]
+        for shard, stream, proof in zip(shards, streams, expected, strict=True):
+            if block_sum(stream.take(width)) != proof:
+                wrong.add(shard)
+    return wrong
+
+
 class _Mending:
     def __init__(
         self, manifest: Manifest, read: Read, wanted: set[Piece], draft: Callable[[Piece], Draft]
@@ -233,7 +247,7 @@ class _Mending:
 
     def _close(self, offset: int) -> None:
         """End the pieces that have no byte from `offset` on."""
-        for i, spans in enumerate(self._open):
+        for spans in self._open:
             for span in [each for each in spans if each.end <= offset]:
                 spans.remove(span)
                 piece = span.piece
@@ -273,7 +287,7 @@ class _Mending:
         for some in spans.values():
             edges |= {min(max(e - offset, 0), width) for s in some for e in (s.start, s.end)}
         cuts = sorted(edges)
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             at = offset + start
             lost = [i for i in bad if any(s.start <= at < s.end for s in spans[i])]
             if 0 < len(lost) <= PARITY:
@@ -303,5 +317,3 @@ def _padded(pieces: Iterable[Piece], read: Read) -> Iterator[bytes]:
         while left > 0:
             yield _ZEROS[:left]
             left -= min(left, BLOCK)
-
-
