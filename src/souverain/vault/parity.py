@@ -12,6 +12,8 @@ import errno
 import fcntl
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,13 +45,32 @@ from souverain.vault.engine.tlog.leaves import BIRTH, Leaf
 from souverain.vault.models import Damage, DepositSet, LogLeaf, StoredObject, Stripe, StripeMember
 
 logger = logging.getLogger(__name__)
+RATE_MB_S = 100
 _LOCK = "parity-lock"
 _BATCH = 500
 
-Pace = Callable[[int], None]
-"""Told of the bytes that were read; waits when that was too fast."""
+Reading = Callable[[int], None]
+"""Told of the bytes that were just read."""
 Name = tuple[str, str]
 """An object's type and name."""
+
+
+class Pace:
+    """Bytes a second at most, over all threads that call it; 0: no bound."""
+
+    def __init__(self, megabytes: float) -> None:
+        self._rate, self._at = megabytes * 1e6, 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self, read: int) -> None:
+        if not self._rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._at = max(self._at, now) + read / self._rate
+            ahead = self._at - now
+        if ahead > 0.02:
+            time.sleep(ahead)
 
 
 @cache
@@ -126,7 +147,7 @@ def config_sha256(deposit_set: DepositSet, row: StoredObject) -> str:
         return ""
 
 
-def read_file(source: Store, key: str, size: int, pace: Pace) -> Iterator[bytes]:
+def read_file(source: Store, key: str, size: int, pace: Reading) -> Iterator[bytes]:
     """A file's bytes; it ends early when it is short or missing. What the disk cannot read is given
     as zeros; any other error (rights, a store that does not answer) says nothing of the file."""
     at = 0
@@ -150,7 +171,7 @@ def read_file(source: Store, key: str, size: int, pace: Pace) -> Iterator[bytes]
                 return
 
 
-def _reader(deposit_set: DepositSet, pace: Pace, of: Stripe | None = None) -> Read:
+def _reader(deposit_set: DepositSet, pace: Reading, of: Stripe | None = None) -> Read:
     def read(piece: Piece) -> Iterator[bytes]:
         if isinstance(piece, ParityShard):
             assert of is not None
@@ -180,7 +201,7 @@ class Changed(Exception):
     """The records changed while the parity was computed: it is thrown away."""
 
 
-def keep_up(deposit_set: DepositSet, pace: Pace, on_damage: Callable[[Member], bool]) -> bool:
+def keep_up(deposit_set: DepositSet, pace: Reading, on_damage: Callable[[Member], bool]) -> bool:
     """Write the next stripe that is wanted; False when there is none. What stays of stripes whose
     members left is dropped then. `on_damage` is told of a member that is not what its name says,
     and answers whether it was mended."""
@@ -201,8 +222,9 @@ class _Plan:
 
 
 def _plan(deposit_set: DepositSet) -> _Plan:
-    """The stripes to write: for objects that have none, for the rest of stripes of which something
-    left, and, when there are such objects, for those of stripes that are not full."""
+    """The stripes to write: for objects that have none, for the others of stripes of which
+    something left or is lost, and, when there are such objects, for those of stripes that are not
+    full."""
     present = files(deposit_set)
     lost = Damage.objects.filter(deposit_set=deposit_set, mended_at=None, gone_at=None)
     out_of_reach = set(lost.exclude(lost_at=None).values_list("type", "name"))
@@ -210,11 +232,14 @@ def _plan(deposit_set: DepositSet) -> _Plan:
     for row in StripeMember.objects.filter(deposit_set=deposit_set).iterator(2000):
         rows.setdefault(row.stripe_id, []).append(row)
     known = list(Stripe.objects.filter(deposit_set=deposit_set))
-    stale, kept = [], []
+    plan, kept = _Plan(), []
     for found in known:
         found.deposit_set = deposit_set
-        living = [row for row in rows.get(found.pk, []) if _is_right(row, present)]
-        (kept if len(living) == found.members else stale).append(found)
+        names = {(row.type, row.name) for row in rows.get(found.pk, []) if _is_right(row, present)}
+        if len(names) == found.members and not names & out_of_reach:
+            kept.append(found)
+        elif not (names & out_of_reach and _holds_only(found, present)):
+            plan.stale.append(found)
     covered = {(row.type, row.name) for found in kept for row in rows[found.pk]}
     pool = {name for name in present if name not in covered} - out_of_reach
     made: set[frozenset[Name]] = set()
@@ -223,9 +248,16 @@ def _plan(deposit_set: DepositSet) -> _Plan:
             if found.bytes < packing.FULL * DATA * found.length:
                 names = frozenset((row.type, row.name) for row in rows[found.pk])
                 made.add(names)
-                pool |= names - out_of_reach
-    plans = packing.pack(present[name] for name in pool)
-    return _Plan([bins for bins in plans if _names(bins) not in made], stale)
+                pool |= names
+    stripes = packing.pack(present[name] for name in pool)
+    plan.stripes = [bins for bins in stripes if _names(bins) not in made]
+    return plan
+
+
+def _holds_only(found: Stripe, present: dict[Name, Member]) -> bool:
+    """Whether a stripe, which may yet give back what is lost, holds nothing that was reaped."""
+    manifest, _ = manifest_of(found)
+    return manifest is not None and all(name in present for name in _names(manifest.bins))
 
 
 def _is_right(row: StripeMember, present: dict[Name, Member]) -> bool:
@@ -238,7 +270,7 @@ def _names(bins: Bins) -> frozenset[Name]:
 
 
 def _protect(
-    deposit_set: DepositSet, bins: Bins, pace: Pace, on_damage: Callable[[Member], bool]
+    deposit_set: DepositSet, bins: Bins, pace: Reading, on_damage: Callable[[Member], bool]
 ) -> bool:
     """Write and record a stripe, without the members that stay damaged; False when none is left."""
     tried: set[Member] = set()
@@ -255,7 +287,7 @@ def _protect(
     return False
 
 
-def _write(deposit_set: DepositSet, bins: Bins, pace: Pace) -> None:
+def _write(deposit_set: DepositSet, bins: Bins, pace: Reading) -> None:
     """Raises Damaged, Changed, OSError; nothing is recorded then."""
     incoming: list[Incoming] = []
     try:
@@ -401,7 +433,7 @@ class ParityDamage:
         return bool(self.shards or self.copies)
 
 
-def damaged_parity(found: Stripe, pace: Pace) -> ParityDamage:
+def damaged_parity(found: Stripe, pace: Reading) -> ParityDamage:
     """Read a stripe's own files again."""
     manifest, copies = manifest_of(found)
     if manifest is None:
@@ -413,13 +445,13 @@ def damaged_parity(found: Stripe, pace: Pace) -> ParityDamage:
     return ParityDamage(wrong, copies)
 
 
-def repair(found: Stripe, wanted: Iterable[Piece], pace: Pace) -> Mended:
+def repair(found: Stripe, wanted: Iterable[Piece], pace: Reading) -> Mended:
     """Write again what is damaged in a stripe: what is wanted, and what comes to light meanwhile."""
     with _alone():
         return _repair(found, set(wanted), pace)
 
 
-def _repair(found: Stripe, wanted: set[Piece], pace: Pace) -> Mended:
+def _repair(found: Stripe, wanted: set[Piece], pace: Reading) -> Mended:
     manifest, bad_copies = manifest_of(found)
     if manifest is None or not Stripe.objects.filter(pk=found.pk).exists():
         return Mended(lost=wanted)
@@ -537,13 +569,15 @@ def _copy_again(found: Stripe, number: int, content: bytes) -> None:
 # Leaving -----------------------------------------------------------------------------------------
 
 
-def make_way(deposit_set: DepositSet, leaving: Collection[Name], pace: Pace) -> None:
+def make_way(deposit_set: DepositSet, leaving: Collection[Name]) -> None:
     """Before the reaper takes these objects: those that stay in their stripes get others, then the
     parity that holds something of the leaving ones goes. What goes wrong is logged and holds up
     nothing: the next pass drops what stays of such a parity."""
+    if not leaving:
+        return
     try:
         with _alone():
-            _make_way(deposit_set, set(leaving), pace)
+            _make_way(deposit_set, set(leaving), Pace(RATE_MB_S))
     except Exception:
         logger.exception("the parity of %s does not make way", deposit_set.prefix)
 
@@ -558,7 +592,7 @@ def stripe_of(deposit_set: DepositSet, member: Member) -> Stripe | None:
     return row.stripe
 
 
-def _make_way(deposit_set: DepositSet, leaving: set[Name], pace: Pace) -> None:
+def _make_way(deposit_set: DepositSet, leaving: set[Name], pace: Reading) -> None:
     touched: set[int] = set()
     for rows in _rows(deposit_set, leaving):
         touched |= set(rows.values_list("stripe", flat=True))

@@ -249,9 +249,10 @@ def _reap(actor: Actor, known: Seen, now: datetime, *, dry_run: bool) -> Reaped:
             report.held_sets += 1
             continue
         before = report.objects
-        for names in _due(found, now):
-            if not dry_run:
-                parity.make_way(found, names)
+        batches = list(_due(found, now))
+        if not dry_run:
+            parity.make_way(found, [name for names in batches for name in names])
+        for names in batches:
             with transaction.atomic():
                 if not dry_run:
                     serialise_writers()

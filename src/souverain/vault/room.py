@@ -236,7 +236,9 @@ ROOM = Room(
     ),
     settings=(
         Setting("SOUVERAIN_TSA_URL", "L'autorité d'horodatage (RFC 3161) ; vide : aucune", ""),
-        Setting("SOUVERAIN_PARITY", "Où est la parité, sur un autre disque", "SOUVERAIN_HOME/parity"),
+        Setting(
+            "SOUVERAIN_PARITY", "Où est la parité, sur un autre disque", "SOUVERAIN_HOME/parity"
+        ),
     ),
     outlets=(
         Outlet("timestamp", "L'horodatage des registres du coffre-fort", _timestamps_go_to),

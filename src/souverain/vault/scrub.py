@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +37,8 @@ from souverain.vault.models import (
     StoredObject,
     Stripe,
 )
+from souverain.vault.parity import RATE_MB_S, Pace
 
-RATE_MB_S = 100
 TURN_S = 10.0
 SILENT_AFTER = timedelta(days=3)
 PARITY = "parity"
@@ -52,24 +51,6 @@ _NAMED = 20
 
 class ScrubError(Exception):
     """No pass can be made now; the message is a French sentence."""
-
-
-class Pace:
-    """Bytes a second at most, over all threads that call it; 0: no bound."""
-
-    def __init__(self, megabytes: float) -> None:
-        self._rate, self._at = megabytes * 1e6, 0.0
-        self._lock = threading.Lock()
-
-    def __call__(self, read: int) -> None:
-        if not self._rate:
-            return
-        with self._lock:
-            now = time.monotonic()
-            self._at = max(self._at, now) + read / self._rate
-            ahead = self._at - now
-        if ahead > 0.02:
-            time.sleep(ahead)
 
 
 @contextmanager
@@ -194,7 +175,7 @@ def scrub(
 class _Pass:
     """One pass over one set, from where its row says that it stands."""
 
-    def __init__(self, actor: Actor, row: ScrubPass, pace: parity.Pace) -> None:
+    def __init__(self, actor: Actor, row: ScrubPass, pace: parity.Reading) -> None:
         self._actor, self._row, self._pace = actor, row, pace
         self._set = row.deposit_set
 
@@ -281,7 +262,8 @@ class _Pass:
         elif Stripe.objects.filter(pk=found.pk).exists():
             self._find([name])
             if self._row.repairs and wrong.unreadable:
-                parity.drop(found)  # its objects get another one below
+                parity.drop(found)  # its objects get another one before this pass ends
+                self._close([name])
             elif self._row.repairs:
                 self._mend(found, wrong.shards)
         self._row.after = str(found.pk)

@@ -16,9 +16,9 @@ from souverain.vault.engine.parity import code, packing
 from souverain.vault.engine.parity.manifest import (
     BLOCK,
     COPIES,
-    Bins,
     KINDS,
     MANIFEST_MAX,
+    Bins,
     Manifest,
     ManifestError,
     Member,
