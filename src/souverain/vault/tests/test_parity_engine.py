@@ -175,6 +175,15 @@ def test_packs_of_a_client_cost_a_quarter() -> None:
     assert 0.25 <= parity / sum(each.size for each in members) < 0.2525
 
 
+def test_small_objects_stand_one_after_the_other() -> None:
+    """So that all of them can be lost at once, and a pack beside."""
+    sizes = [5 << 20, 4 << 20, 3 << 20, *[400] * 12]
+    members = [Member("keys", f"{i:064x}", size, f"{i:064x}") for i, size in enumerate(sizes)]
+    (bins,) = packing.pack(members)
+    assert longest(bins) == 5 << 20
+    assert sum(any(each.size == 400 for each in some) for some in bins) == 1
+
+
 # Mending -----------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,9 @@
 
 A parity shard is as long as the longest bin: what the bins do not fill is paid for nothing. Bins
 are filled by the largest object that still fits (best-fit decreasing), so that objects of nearly
-one size, as a client's packs are, stand side by side; what is left at the end is spread evenly
-(longest processing time first: Graham, 1969).
+one size, as a client's packs are, stand side by side. What is left at the end is as long as if it
+were spread evenly (longest processing time first: Graham, 1969), and filled in the same way when it
+can be: small objects then stand one after the other in one bin, and many of them may be lost at once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from souverain.vault.engine.parity.code import DATA
-from souverain.vault.engine.parity.manifest import MEMBERS_MAX, Bins, Member
+from souverain.vault.engine.parity.manifest import MEMBERS_MAX, Bins, Member, longest
 
 BIN_BYTES = 16 << 20
 """A bin's length, unless an object is longer: restic closes a pack at 16 MiB."""
@@ -27,7 +28,7 @@ def pack(members: Iterable[Member]) -> list[Bins]:
     total, stripes = sum(sizes), []
     while left:
         if len(left) <= MEMBERS_MAX and total <= DATA * max(BIN_BYTES, sizes[-1]) * FULL:
-            stripes.append(_spread(left))
+            stripes.append(_last(left, sizes))
             break
         bins = _fill(left, sizes, max(BIN_BYTES, sizes[-1]))
         total -= sum(each.size for some in bins for each in some)
@@ -51,6 +52,13 @@ def _fill(left: list[Member], sizes: list[int], length: int) -> Bins:
     return bins
 
 
+def _last(left: list[Member], sizes: list[int]) -> Bins:
+    """All that is left, in one stripe."""
+    spread, rest = _spread(left), list(left)
+    filled = _fill(rest, list(sizes), longest(spread))
+    return spread if rest else filled
+
+
 def _spread(members: Sequence[Member]) -> Bins:
     bins: list[list[Member]] = [[] for _ in range(DATA)]
     loads = [0] * DATA
@@ -59,9 +67,3 @@ def _spread(members: Sequence[Member]) -> Bins:
         bins[lightest].append(each)
         loads[lightest] += each.size
     return bins
-
-
-def fill(bins: Bins) -> float:
-    """The share of a stripe's eight bins that objects fill; 1 when it holds no byte."""
-    loads = [sum(each.size for each in some) for some in bins]
-    return sum(loads) / (DATA * max(loads)) if max(loads) else 1.0
