@@ -129,6 +129,7 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "vault witness remove": lambda scene: ["--commune", DIJON, "--name", MARKERS[DIJON]],
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
     "vault reap": _leapt,
+    "vault scrub": lambda scene: ["--commune", DIJON],
     "vault repository check": _repository,
     "vault repository ls": _repository,
     "vault repository restore": lambda scene: [*_repository(scene), "--target", "rendu"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.db.models import Max, Sum
@@ -115,7 +114,7 @@ def of_all() -> dict[str, Any]:
                 {"text": each.deposit_set.title},
                 {"text": each.word, "state": each.kind},
                 {
-                    "text": datetime_fr(last.ended_at) if last else "Aucun",
+                    "text": datetime_fr(last.ended_at) if last and last.ended_at else "Aucun",
                     "value": int(last.ended_at.timestamp()) if last and last.ended_at else 0,
                 },
                 *(_number(getattr(last, name, None)) for name in ("found", "mended", "lost")),
@@ -165,7 +164,7 @@ def _json(row: ScrubPass, found: Integrity) -> dict[str, Any]:
         "commune": row.deposit_set.organisation.code,
         "set": row.deposit_set.code,
         "started_at": clock.rfc3339(row.started_at),
-        "ended_at": _instant(row.ended_at),
+        "ended_at": clock.rfc3339(row.ended_at) if row.ended_at else None,
         "objects": row.objects_read,
         "read_bytes": row.bytes_read,
         "found": row.found,
@@ -174,10 +173,6 @@ def _json(row: ScrubPass, found: Integrity) -> dict[str, Any]:
         "protected_bytes": found.protected_bytes,
         "parity_bytes": found.parity_bytes,
     }
-
-
-def _instant(instant: datetime | None) -> str | None:
-    return instant and clock.rfc3339(instant)
 
 
 def _damage(each: Damage) -> dict[str, Any]:

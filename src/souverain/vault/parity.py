@@ -246,9 +246,9 @@ def _plan(deposit_set: DepositSet) -> _Plan:
     if pool:
         for found in kept:
             if found.bytes < packing.FULL * DATA * found.length:
-                names = frozenset((row.type, row.name) for row in rows[found.pk])
-                made.add(names)
-                pool |= names
+                own = frozenset((row.type, row.name) for row in rows[found.pk])
+                made.add(own)
+                pool |= own
     stripes = packing.pack(present[name] for name in pool)
     plan.stripes = [bins for bins in stripes if _names(bins) not in made]
     return plan
@@ -640,6 +640,7 @@ def _remove_files(found: Stripe) -> None:
 def discard(key: str) -> bool:
     """Remove a file of the parity that no record vouches for, under the writers' lock."""
     parts = key.split("/")
+    assert parts[0] == "parity"
     if len(parts) == 5:
         _, code, set_code, name, _ = parts
         if Stripe.objects.filter(

@@ -289,8 +289,9 @@ class _Pass:
             found.setdefault(stripe, set()).add(member)
         return found
 
-    def _mend(self, found: Stripe | None, wanted: set[Piece]) -> parity.Mended:
+    def _mend(self, found: Stripe | None, pieces: Iterable[Piece]) -> parity.Mended:
         """Have a stripe give back what is wanted; without a stripe, that is lost."""
+        wanted = set(pieces)
         if found is None:
             outcome = parity.Mended(lost=wanted)
         else:

@@ -76,7 +76,8 @@ class _Shard:
             block = bytes(self._rest[:width])
             self._rest = self._rest[width:]
             return block
-        parts, left = [], width
+        parts: list[bytes] = []
+        left = width
         while left:
             if not self._rest:
                 chunk = next(self._chunks, None)
