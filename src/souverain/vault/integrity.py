@@ -86,12 +86,15 @@ def _of_sets(sets: Iterable[DepositSet]) -> Iterator[Integrity]:
         .values_list("deposit_set", "held", "long")
     }
     for found in wanted:
+        held, of_parity = sums.get(found.pk, (0, 0))
         yield Integrity(
             found,
             last.get(found.pk),
             under_way.get(found.pk),
             damaged.get(found.pk, []),
-            *sums.get(found.pk, (0, 0)),
+            # A stripe kept for what it may yet give back holds objects that another has too.
+            min(held, found.stored_bytes),
+            of_parity,
         )
 
 

@@ -47,6 +47,11 @@ _BATCH = 200
 _BATCH_BYTES = 256 << 20
 _SWEPT_AFTER = timedelta(days=1)
 _NAMED = 20
+_AWAY = "Les copies ne sont plus là : le disque du coffre-fort est-il monté ?"
+_PARITY_AWAY = (
+    "La parité n'est plus là : son disque est-il monté ? S'il est perdu, elle se refait par : "
+    "souverain vault scrub --repair"
+)
 
 
 class ScrubError(Exception):
@@ -132,15 +137,15 @@ def _begin(deposit_set: DepositSet, *, repairs: bool, actor: Actor = access.SYST
 
 def missing_store() -> str:
     """Whether a disk that should be there is not mounted: nothing is found or written then."""
-    if StoredObject.objects.filter(reaped_at=None).exists():
-        if not services.store().names("vault"):
-            return "Les copies ne sont plus là : le disque du coffre-fort est-il monté ?"
-        if Stripe.objects.exists() and not parity.store().names("parity"):
-            return (
-                "La parité n'est plus là : son disque est-il monté ? S'il est perdu, elle se refait "
-                "par : souverain vault scrub --repair"
-            )
+    if not _copies_are_there(StoredObject.objects.all()):
+        return _AWAY
+    if Stripe.objects.exists() and not parity.store().names("parity"):
+        return _PARITY_AWAY
     return ""
+
+
+def _copies_are_there(rows: QuerySet[StoredObject]) -> bool:
+    return not rows.filter(reaped_at=None).exists() or bool(services.store().names("vault"))
 
 
 def scrub(
@@ -152,8 +157,8 @@ def scrub(
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[ScrubPass]:
     """A whole pass over these sets, now. Raises ScrubError."""
-    if not services.store().names("vault") and missing_store():
-        raise ScrubError(missing_store())
+    if not _copies_are_there(StoredObject.objects.filter(deposit_set__in=sets)):
+        raise ScrubError(_AWAY)
     bound = Pace(rate)
 
     def pace(read: int) -> None:
