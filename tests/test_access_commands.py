@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from souverain.cli import main
 from souverain.core import access, clock, egress, jobs, journal
-from souverain.core.models import Device, Job, JournalEntry
+from souverain.core.models import Device, Job, JournalEntry, Organisation
 from souverain.core.rooms import DataClass
 from souverain.vault.engine.tlog import note
 from souverain.vault.models import DepositSet, ReaperPass
@@ -49,6 +49,13 @@ def _starting(scene: Scene) -> list[str]:
 def _leapt(scene: Scene) -> list[str]:
     ReaperPass.objects.create(at=clock.now() - timedelta(days=30))
     return ["--confirm-clock"]
+
+
+def _empty_set(scene: Scene) -> list[str]:
+    """The scene's objects are rows without files."""
+    dijon = Organisation.objects.get(code=DIJON)
+    DepositSet.objects.create(organisation=dijon, code="vide", title="Vide")
+    return ["--commune", DIJON, "--set", "vide"]
 
 
 def _outlines(scene: Scene) -> list[str]:
@@ -129,6 +136,7 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "vault witness remove": lambda scene: ["--commune", DIJON, "--name", MARKERS[DIJON]],
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
     "vault reap": _leapt,
+    "vault scrub": _empty_set,
     "vault repository check": _repository,
     "vault repository ls": _repository,
     "vault repository restore": lambda scene: [*_repository(scene), "--target", "rendu"],

@@ -272,6 +272,10 @@ EMAIL_BACKEND = "souverain.core.notifications.OutboxBackend"
 
 # Objects: a folder, or any S3 --------------------------------------------------------------------
 OBJECTS_URL = os.environ.get("SOUVERAIN_OBJECTS_URL") or f"file://{HOME / 'objects'}"
+# The parity of the vault: a folder on another disk, or any S3.
+PARITY_URL = os.environ.get("SOUVERAIN_PARITY") or str(HOME / "parity")
+if "://" not in PARITY_URL:
+    PARITY_URL = Path(PARITY_URL).absolute().as_uri()
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 LOGGING = {

@@ -47,7 +47,7 @@ def is_loopback(host: str) -> bool:
 
 def purposes() -> list[str]:
     """What an egress rule can be for: the outlets that the manifests declare."""
-    return [outlet.purpose for outlet in rooms.every("outlets")]
+    return list(dict.fromkeys(outlet.purpose for outlet in rooms.every("outlets")))
 
 
 def _spelt(host: str) -> str:

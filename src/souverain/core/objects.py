@@ -291,11 +291,11 @@ class FolderStore(Store):
             raise PermissionError("Le dossier des objets refuse les écritures.")
 
 
-def goes_to() -> Destination | None:
-    """The S3 server of SOUVERAIN_OBJECTS_URL, if it names one."""
+def goes_to(address: str = "") -> Destination | None:
+    """The S3 server of an address, by default SOUVERAIN_OBJECTS_URL, if it names one."""
     from django.conf import settings
 
-    parts = urlsplit(settings.OBJECTS_URL)
+    parts = urlsplit(address or settings.OBJECTS_URL)
     endpoint = urlsplit(parse_qs(parts.query).get("endpoint", [""])[0])
     if parts.scheme != "s3" or not endpoint.hostname:
         return None

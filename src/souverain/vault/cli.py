@@ -271,6 +271,56 @@ def reap(dry_run: bool, confirm_clock: bool, as_json: bool) -> None:
         click.echo(f"{found.held_sets} dépôts sont gelés ou sous conservation exigée.")
 
 
+@cli.command()
+@click.option("--commune", help="Code INSEE ; toutes les communes sinon.")
+@click.option("--set", "set_code", help="Un seul dépôt de la commune.")
+@click.option("--repair", is_flag=True, help="Réparer, et refaire la parité.")
+@click.option("--rate", type=click.FloatRange(0), help="Mo lus par seconde ; 0 : sans limite.")
+@click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
+@click.pass_context
+def scrub(
+    context: click.Context,
+    commune: str | None,
+    set_code: str | None,
+    repair: bool,
+    rate: float | None,
+    as_json: bool,
+) -> None:
+    """Contrôle d'intégrité : relire chaque fichier gardé ; 1 : il reste un dommage."""
+    from souverain.vault import integrity, scrub
+
+    if set_code and not commune:
+        raise click.UsageError("--set : dites aussi --commune.")
+    sets = DepositSet.objects.select_related("organisation")
+    if commune:
+        sets = sets.filter(organisation=_commune(commune))
+        sets = sets.filter(code=set_code) if set_code else sets
+        if set_code and not sets:
+            _fail(f"Le dépôt {commune}/{set_code} n'existe pas.")
+    total = sum(found.stored_bytes for found in sets)
+    done = 0
+    with _bar("Contrôle", hidden=as_json) as show:
+
+        def progress(read: int) -> None:
+            nonlocal done
+            done += read
+            show(min(done, total), max(total, 1))
+
+        try:
+            bound = scrub.RATE_MB_S if rate is None else rate
+            asked = {"repair": repair, "rate": bound, "progress": progress}
+            passes = scrub.scrub(access.of_console(), list(sets), **asked)
+        except (scrub.ScrubError, OSError) as error:
+            _fail(str(error))
+    told = integrity.report(passes)
+    if as_json:
+        _print(told)
+    else:
+        for line in integrity.lines(told):
+            click.echo(line)
+    context.exit(0 if told["ok"] else 1)
+
+
 def _sets(commune: str | None) -> list[dict[str, Any]]:
     sets = DepositSet.objects.select_related("organisation")
     if commune is not None:

@@ -23,7 +23,7 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
 from souverain.core.queries import Erased, Export, ExportedFile, Forgotten, Kept, StillKept
 from souverain.core.transactions import serialise_writers
-from souverain.vault import log, retention, services
+from souverain.vault import log, parity, retention, services
 from souverain.vault.models import Alarm, BulkAnnouncement, DepositSet, ReadDay, StoredObject
 
 ROOM, TITLE = "vault", "Le coffre-fort"
@@ -291,4 +291,4 @@ def sweep(code: str) -> int:
         serialise_writers()
         for prefix in prefixes:
             store.tidy(prefix)
-    return destroyed
+    return destroyed + parity.sweep(code)

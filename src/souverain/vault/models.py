@@ -402,3 +402,100 @@ class LogExport(models.Model):
     size = models.BigIntegerField()
     token = models.BinaryField(default=b"")
     made_at = models.DateTimeField()
+
+
+# Parity and integrity, written only by `vault.parity` and `vault.scrub` -----------------------------
+
+
+class Stripe(models.Model):
+    """Objects of a set that share two parity shards; `name` is its manifest's. `members` counts the
+    objects in the manifest, whether or not another stripe holds some of them since."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="stripes")
+    name = models.CharField(max_length=64)
+    members = models.IntegerField()
+    bytes = models.BigIntegerField()
+    length = models.BigIntegerField()
+    made_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["deposit_set", "name"], name="stripe_once"),
+        ]
+
+
+class StripeMember(models.Model):
+    """Which stripe an object's file is in."""
+
+    stripe = models.ForeignKey(Stripe, models.PROTECT, related_name="rows")
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="+")
+    type = models.CharField(max_length=10)
+    name = models.CharField(max_length=64)
+    size = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deposit_set", "type", "name"], name="stripe_member_once"
+            ),
+        ]
+
+
+class ScrubPass(models.Model):
+    """One integrity pass over a set. `phase` and `after` say where it stands: it goes on from there
+    after a crash. A pass that does not repair changes no file."""
+
+    class Phase(models.TextChoices):
+        OBJECTS = "objects"
+        PARITY = "parity"
+        STRIPES = "stripes"
+        ENDED = "ended"
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="passes")
+    repairs = models.BooleanField()
+    by = models.CharField(max_length=80)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    phase = models.CharField(max_length=10, choices=Phase, default=Phase.OBJECTS)
+    after = models.CharField(max_length=80, default="")
+    objects_read = models.BigIntegerField(default=0)
+    bytes_read = models.BigIntegerField(default=0)
+    found = models.IntegerField(default=0)
+    mended = models.IntegerField(default=0)
+    lost = models.IntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deposit_set", "repairs"],
+                condition=Q(ended_at__isnull=True),
+                name="scrub_pass_open_once",
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["deposit_set", "-id"], name="scrub_pass_last")]
+
+
+class Damage(models.Model):
+    """A file that was found damaged or missing: `type` is the object's, or `parity` with the name
+    of a stripe. `lost_at` says that it could not be mended; `mended_at`, that it is whole since;
+    `gone_at`, that it is no more kept."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="damages")
+    seen_in = models.ForeignKey(ScrubPass, models.PROTECT, related_name="damages")
+    type = models.CharField(max_length=10)
+    name = models.CharField(max_length=64)
+    found_at = models.DateTimeField()
+    lost_at = models.DateTimeField(null=True)
+    told_at = models.DateTimeField(null=True)
+    mended_at = models.DateTimeField(null=True)
+    gone_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deposit_set", "type", "name"],
+                condition=Q(mended_at__isnull=True, gone_at__isnull=True),
+                name="damage_open_once",
+            ),
+        ]

@@ -25,7 +25,7 @@ from souverain.core.models import Organisation, User
 from souverain.core.roles import Role
 from souverain.core.rooms import Health
 from souverain.core.transactions import serialise_writers
-from souverain.vault import services
+from souverain.vault import parity, services
 from souverain.vault.engine import retention as engine
 from souverain.vault.engine.retention import (
     LOCK_DAYS,
@@ -249,7 +249,10 @@ def _reap(actor: Actor, known: Seen, now: datetime, *, dry_run: bool) -> Reaped:
             report.held_sets += 1
             continue
         before = report.objects
-        for names in _due(found, now):
+        batches = list(_due(found, now))
+        if not dry_run:
+            parity.make_way(found, [name for names in batches for name in names])
+        for names in batches:
             with transaction.atomic():
                 if not dry_run:
                     serialise_writers()

@@ -122,6 +122,24 @@ def _logs_are_signed() -> Health:
     return Health(True, "Les registres des preuves sont signés.")
 
 
+def _parity_goes_to() -> Destination | None:
+    from souverain.vault import parity
+
+    return parity.goes_to()
+
+
+def _scrub() -> None:
+    from souverain.vault import scrub
+
+    scrub.turn()
+
+
+def _copies_are_whole() -> Health:
+    from souverain.vault import scrub
+
+    return scrub.health()
+
+
 ROOM = Room(
     name="vault",
     title="Le coffre-fort",
@@ -176,6 +194,8 @@ ROOM = Room(
         "vault.destruction_executed": "Destruction d'un dépôt exécutée",
         "vault.device_added": "Appareil ajouté au coffre-fort",
         "vault.device_revoked": "Appareil révoqué",
+        "vault.integrity_checked": "Contrôle d'intégrité fait",
+        "vault.objects_lost": "Objets abîmés sans réparation possible",
         "vault.key_added": "Clé ajoutée à un dépôt",
         "vault.key_buried": "Clé supprimée par l'appareil (conservée)",
         "vault.key_changes_seen": "Changement de clé reconnu comme voulu",
@@ -213,11 +233,18 @@ ROOM = Room(
         HealthCheck("store", "Espace des copies", _store_takes_writes),
         HealthCheck("reaper", "Horloge des conservations", _reaper_believes_the_clock),
         HealthCheck("log", "Registres des preuves", _logs_are_signed),
+        HealthCheck("integrity", "Contrôle d'intégrité", _copies_are_whole),
     ),
     settings=(
         Setting("SOUVERAIN_TSA_URL", "L'autorité d'horodatage (RFC 3161) ; vide : aucune", ""),
+        Setting(
+            "SOUVERAIN_PARITY", "Où est la parité, sur un autre disque", "SOUVERAIN_HOME/parity"
+        ),
     ),
-    outlets=(Outlet("timestamp", "L'horodatage des registres du coffre-fort", _timestamps_go_to),),
+    outlets=(
+        Outlet("timestamp", "L'horodatage des registres du coffre-fort", _timestamps_go_to),
+        Outlet("objects", "La parité du coffre-fort sur S3", _parity_goes_to),
+    ),
     events=(
         EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
         EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
@@ -225,12 +252,14 @@ ROOM = Room(
         EventKind("vault.pruned", "Un appareil efface d'anciennes sauvegardes d'une commune"),
         EventKind("vault.ransomware_suspected", "Rançongiciel possible", safety=True),
         EventKind("vault.key_changed", "Une clé d'un dépôt a été ajoutée ou retirée", safety=True),
+        EventKind("vault.objects_lost", "Objets abîmés sans réparation possible", safety=True),
         EventKind("vault.alarm_closed", "Une alerte de rançongiciel est close"),
     ),
     periodic=(
         Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),
         Periodic("vault-reaper", timedelta(days=1), _reap),
         Periodic("vault-log", timedelta(minutes=1), _keep_up_logs),
+        Periodic("vault-scrub", timedelta(seconds=5), _scrub),
         Periodic("vault-stamps", timedelta(minutes=10), _stamp_logs),
     ),
     holdings=(

@@ -29,6 +29,7 @@ from souverain.vault import (
     freshness,
     guide,
     history,
+    integrity,
     log,
     retention_views,
     services,
@@ -153,6 +154,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "never": states[State.NEVER],
         **_refusals(),
         **alarm_banner.of_all(),
+        **integrity.of_all(),
     }
     return render(request, "vault/overview.html", content)
 
@@ -235,6 +237,7 @@ def _commune_page(
         ),
         "evidence": evidence.of(organisation),
         "witness_form": witness_form or WitnessForm(auto_id="temoin_%s"),
+        "integrity": integrity.of(organisation),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),
         **alarm_banner.of_commune(organisation),

@@ -45,7 +45,7 @@ class Server:
             **os.environ,
             "SOUVERAIN_HOME": str(home),
             "PORT": str(self.port),
-            "PYTHONPATH": str(SOURCE),
+            "PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")]),
             "DJANGO_SETTINGS_MODULE": "souverain.config.settings",
         }
         for inherited in ("DATABASE_URL", "SOUVERAIN_PUBLIC_URL", "SOUVERAIN_OBJECTS_URL"):

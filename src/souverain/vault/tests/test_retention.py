@@ -534,7 +534,8 @@ def test_a_moment_that_is_not_complete_any_more_is_told_so(
 
 def test_nothing_else_in_the_room_removes_objects() -> None:
     """`services.discard` alone, which asks the records; a client's own lock files aside. The log's
-    files are no bytes of a set: `log` removes only what is under `log/`."""
+    files and the parity's are no bytes of a set: `log` removes only what is under `log/`, `parity`
+    from its own store what is under `parity/`."""
     room = Path(services.__file__).parent
     found = {
         f"{path.name}: {line.strip()}"
@@ -548,6 +549,7 @@ def test_nothing_else_in_the_room_removes_objects() -> None:
     assert sorted(told) == [
         "log.py: return not is_kept and services.store().remove(key)",
         'log.py: services.store().remove(f"{folder}/{width}")',
+        "parity.py: return store().remove(key)",
         "server.py: await _thread(services.store().remove, key)",
         "services.py: return not _is_vouched_for(key) and store().remove(key)",
     ]
