@@ -25,6 +25,8 @@ from souverain.core.format import NBSP, bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
 from souverain.vault import (
     alarm_banner,
+    drill_pages,
+    drills,
     evidence,
     freshness,
     guide,
@@ -56,6 +58,8 @@ _REASONS = {
     "past": "écriture dans le passé",
     "path": "adresse mal formée",
     "quota": "place épuisée",
+    "replay": "rapport d'essai déjà reçu",
+    "report": "rapport d'essai qui n'en est pas un de ce dépôt",
     "reads": "lecture en masse par un appareil qui ne fait que sauvegarder",
     "revoked": "appareil révoqué",
     "role": "droit que l'appareil n'a pas",
@@ -114,6 +118,8 @@ def overview(request: HttpRequest) -> HttpResponse:
         communes[found.organisation].append(found)
     quotas = dict(Quota.objects.values_list("organisation_id", "bytes"))
     states: Counter[State] = Counter()
+    lately = drills.drilled_lately(now)
+    drilled = drills.communes_drilled((one for sets in communes.values() for one in sets), lately)
     rows = []
     for organisation, sets in communes.items():
         fresh = freshness.of_sets(sets, now)
@@ -128,6 +134,7 @@ def overview(request: HttpRequest) -> HttpResponse:
                 },
                 _state_cell(fresh.state),
                 _instant_cell(fresh.last),
+                drill_pages.overview_cell(organisation, sets, lately),
                 {"text": ", ".join(found.title for found in sets)},
                 _bytes_cell(taken),
                 {
@@ -141,6 +148,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         {"title": "Commune"},
         {"title": "État"},
         {"title": "Dernière sauvegarde"},
+        {"title": "Dernier essai réussi"},
         {"title": "Dépôts"},
         {"title": "Place prise", "kind": "number"},
         {"title": "Part du quota", "kind": "number"},
@@ -151,6 +159,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "fresh": states[State.FRESH],
         "late": states[State.LATE],
         "never": states[State.NEVER],
+        "drilled": len(drilled),
         **_refusals(),
         **alarm_banner.of_all(),
     }
@@ -234,6 +243,7 @@ def _commune_page(
             organisation, initial={"deposit_set": chosen.code if chosen else services.GENERAL}
         ),
         "evidence": evidence.of(organisation),
+        "recoverable": drill_pages.answers(organisation, now),
         "witness_form": witness_form or WitnessForm(),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),
