@@ -57,6 +57,7 @@ _START_S = 120
 _SPARE_BYTES = 16 << 20
 _PIECE = 1 << 20
 _STATUS = re.compile(rb"unexpected HTTP response \((\d{3})\)")
+_FINAL = frozenset({401, 403, 404, 410, 416, 500})
 _READ_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Progress = Callable[[int, int], None]
@@ -405,16 +406,9 @@ def _restore_with_restic(
             *("--repository-file", f"/dev/fd/{address}", "--password-file", f"/dev/fd/{secret}"),
             *("restore", found.snapshot.id.hex(), "--target", os.fspath(target)),
         ]
-        process = subprocess.Popen(
-            [*map(os.fsencode, command), *includes],
-            env={name: value for name, value in os.environ.items() if name[:6] != "RESTIC"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            # With the lock of the folder: as long as restic writes there, nobody wipes it.
-            pass_fds=(address, secret, held),
-        )
-    failed, limit = _await(process, seconds)
+        # With the lock of the folder: as long as restic writes there, nobody wipes it.
+        kept_open = (address, secret, held)
+        failed, limit = _judge([*map(os.fsencode, command), *includes], kept_open, seconds)
     if limit:
         found.limit = limit
         raise _Over
@@ -423,35 +417,46 @@ def _restore_with_restic(
     return True
 
 
-def _await(process: subprocess.Popen[bytes], seconds: float) -> tuple[bool, Limit]:
+def _judge(
+    command: Sequence[bytes], kept_open: Sequence[int], seconds: float
+) -> tuple[bool, Limit]:
     """Whether restic failed, and what stopped it. It tries again for a quarter of an hour what will
     never be answered otherwise: such an answer ends it at once."""
-    late = threading.Event()
-
-    def give_up() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(seconds, give_up)
-    timer.start()
-    status = 0
+    status, late, process = 0, threading.Event(), None
     try:
+        process = subprocess.Popen(
+            command,
+            env={name: value for name, value in os.environ.items() if name[:6] != "RESTIC"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=kept_open,
+        )
+        timer = threading.Timer(seconds, _give_up, (process, late))
+        timer.daemon = True
+        timer.start()
         assert process.stderr is not None
         for line in process.stderr:
             told = _STATUS.search(line)
-            if told and int(told[1]) in (401, 403, 404, 410, 416, 500):
+            if told and int(told[1]) in _FINAL:
                 status = int(told[1])
                 process.kill()
         process.wait()
-    finally:
         timer.cancel()
-        process.kill()
-        process.wait()
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
     if status == 403:
         return True, Limit.BUDGET
     if late.is_set() or status == 401:
         return True, Limit.NETWORK
     return process.returncode != 0, Limit.NONE
+
+
+def _give_up(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
 
 
 @contextmanager
