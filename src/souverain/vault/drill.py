@@ -57,6 +57,7 @@ _START_S = 120
 _SPARE_BYTES = 16 << 20
 _PIECE = 1 << 20
 _STATUS = re.compile(rb"unexpected HTTP response \((\d{3})\)")
+_UNREACHABLE = re.compile(rb"dial tcp|connection re(?:fused|set)|i/o timeout|no such host|TLS")
 _FINAL = frozenset({401, 403, 404, 410, 416, 500})
 _READ_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -259,6 +260,14 @@ def _blame(vault: Vault, found: _Found, fault: Fault) -> None:
     found.faults.append(fault)
 
 
+def _left(vault: Vault, found: _Found) -> int | None:
+    try:
+        return vault.left_bytes()
+    except AuditError:
+        found.limit = Limit.NETWORK
+        raise _Over from None
+
+
 def _need_room(folder: Path, size: int) -> None:
     """A full disk here is no fault of the backup."""
     free = shutil.disk_usage(folder).free
@@ -294,7 +303,7 @@ def _draw(vault: Vault, repository: Repository, wanted: int, found: _Found) -> l
     """List the backup and draw files, each with the same chance. Where the day's reads do not
     cover all directories, as many as they cover are listed, in random order."""
     assert found.snapshot is not None
-    left, chance = vault.left_bytes(), random.SystemRandom()
+    left, chance = _left(vault, found), random.SystemRandom()
     allowed = None if left is None else int(left * _LISTING_SHARE)
     drawn: list[tuple[float, int, _File]] = []
     tree = found.snapshot.tree
@@ -339,7 +348,7 @@ def _choose(
     vault: Vault, repository: Repository, drawn: list[_File], budget: Budget, found: _Found
 ) -> list[_File]:
     """Of the files drawn, those that fit; ends the drill when none does."""
-    left = vault.left_bytes()
+    left = _left(vault, found)
     budget.reads = None if left is None else int(left * _MARGIN)
     known: set[bytes] = set()
     chosen = []
@@ -409,6 +418,8 @@ def _restore_with_restic(
         # With the lock of the folder: as long as restic writes there, nobody wipes it.
         kept_open = (address, secret, held)
         failed, limit = _judge([*map(os.fsencode, command), *includes], kept_open, seconds)
+    if failed:
+        _left(vault, found)  # a server that is gone is no fault of the backup
     if limit:
         found.limit = limit
         raise _Over
@@ -422,7 +433,7 @@ def _judge(
 ) -> tuple[bool, Limit]:
     """Whether restic failed, and what stopped it. It tries again for a quarter of an hour what will
     never be answered otherwise: such an answer ends it at once."""
-    status, late, process = 0, threading.Event(), None
+    status, unreachable, late, process = 0, False, threading.Event(), None
     try:
         process = subprocess.Popen(
             command,
@@ -438,6 +449,7 @@ def _judge(
         assert process.stderr is not None
         for line in process.stderr:
             told = _STATUS.search(line)
+            unreachable = unreachable or _UNREACHABLE.search(line) is not None
             if told and int(told[1]) in _FINAL:
                 status = int(told[1])
                 process.kill()
@@ -449,9 +461,10 @@ def _judge(
             process.wait()
     if status == 403:
         return True, Limit.BUDGET
-    if late.is_set() or status == 401:
+    failed = process.returncode != 0
+    if late.is_set() or status == 401 or (failed and unreachable and not status):
         return True, Limit.NETWORK
-    return process.returncode != 0, Limit.NONE
+    return failed, Limit.NONE
 
 
 def _give_up(process: subprocess.Popen[bytes], late: threading.Event) -> None:
