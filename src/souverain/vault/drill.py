@@ -57,7 +57,9 @@ _START_S = 120
 _SPARE_BYTES = 16 << 20
 _PIECE = 1 << 20
 _STATUS = re.compile(rb"unexpected HTTP response \((\d{3})\)")
-_UNREACHABLE = re.compile(rb"dial tcp|connection re(?:fused|set)|i/o timeout|no such host|TLS")
+_UNREACHABLE = re.compile(
+    rb'(?:Get|Head|Post) "[^"]+": .*(?:dial tcp|connection reset|timeout|no such host|tls:|EOF)'
+)
 _FINAL = frozenset({401, 403, 404, 410, 416, 500})
 _READ_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 

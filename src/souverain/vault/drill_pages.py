@@ -280,6 +280,15 @@ def overview_cell(
     return {"text": datetime_fr(min(passed)), "value": int(min(passed).timestamp()), "url": url}
 
 
+def receipts_cell(organisation: Organisation, sets: Sequence[DepositSet]) -> dict[str, Any]:
+    """For the same list: the way to the evidence of the 24 hours."""
+    civil_status = [found for found in sets if found.kind == DepositSet.Kind.CIVIL_STATUS]
+    if not civil_status:
+        return {"text": "—"}
+    url = reverse("vault:receipts", args=[organisation.code, civil_status[0].code])
+    return {"text": "Preuve des 24 heures", "url": url}
+
+
 _DRILL_TITLES = ("Quand", "Verdict", "Restauré", "Où", "Signature")
 
 

@@ -136,6 +136,7 @@ def overview(request: HttpRequest) -> HttpResponse:
                 _instant_cell(fresh.last),
                 drill_pages.overview_cell(organisation, sets, lately),
                 {"text": ", ".join(found.title for found in sets)},
+                drill_pages.receipts_cell(organisation, sets),
                 _bytes_cell(taken),
                 {
                     "text": f"{percent_fr(taken / quota)} de {bytes_fr(quota)}",
@@ -150,6 +151,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         {"title": "Dernière sauvegarde"},
         {"title": "Dernier essai réussi"},
         {"title": "Dépôts"},
+        {"title": "État civil"},
         {"title": "Place prise", "kind": "number"},
         {"title": "Part du quota", "kind": "number"},
     ]
