@@ -414,9 +414,9 @@ def receipts_page(request: HttpRequest, code: str, set_code: str) -> HttpRespons
         "gap_rows": [_gap_row(gap) for gap in told.over(ALLOWED)],
         "month_columns": [
             {"title": "Mois"},
-            {"title": "Délais terminés", "kind": "number"},
-            {"title": "Le plus long", "kind": "number"},
-            {"title": "De 24 h ou plus", "kind": "number"},
+            {"title": "Sauvegardes reçues", "kind": "number"},
+            {"title": "Le plus long délai", "kind": "number"},
+            {"title": "Délais de 24 h ou plus", "kind": "number"},
         ],
         "month_rows": _month_rows(told, now),
         "drill_columns": [{"title": title} for title in _DRILL_TITLES],
@@ -439,28 +439,30 @@ def _gap_row(gap: Gap) -> list[dict[str, Any]]:
 
 
 def _month_rows(told: Receipts, now: datetime) -> list[list[dict[str, Any]]]:
-    """One row for each month in which a gap ended, or is open."""
+    """One row for each month in which a deposit came, or a gap is open."""
     months: dict[str, list[Gap]] = {}
     for gap in told.gaps:
-        ended = (gap.until or now).astimezone(clock.PARIS)
-        months.setdefault(date_format(ended, "F Y"), []).append(gap)
+        months.setdefault(_month(gap.until or now), []).append(gap)
+    first = _month(told.first) if told.first else ""
     rows = []
     for month, gaps in months.items():
         longest = max(gap.length for gap in gaps)
+        seconds = int(longest.total_seconds())
+        came = sum(gap.until is not None for gap in gaps) + (month == first)
         over = sum(gap.length >= ALLOWED for gap in gaps)
         rows.append(
             [
                 {"text": month},
-                {"text": sum(gap.until is not None for gap in gaps), "kind": "number"},
-                {
-                    "text": hours_fr(longest),
-                    "value": int(longest.total_seconds()),
-                    "kind": "number",
-                },
+                {"text": came, "kind": "number"},
+                {"text": hours_fr(longest), "value": seconds, "kind": "number"},
                 {"text": over, "kind": "number"},
             ]
         )
     return rows
+
+
+def _month(instant: datetime) -> str:
+    return date_format(instant.astimezone(clock.PARIS), "F Y")
 
 
 def _checkpoint(organisation: Organisation) -> Checkpoint | None:

@@ -130,7 +130,7 @@ def _keep(
 
 def _tell(actor: Actor, kept: Drill, report: Report) -> None:
     organisation, code = kept.deposit_set.organisation, kept.deposit_set.code
-    verb = _VERBS[Verdict(report.verdict)]
+    verdict = Verdict(report.verdict)
     told = {
         "set": code,
         "drill": kept.pk,
@@ -141,11 +141,9 @@ def _tell(actor: Actor, kept: Drill, report: Report) -> None:
         "faults": dict(report.faults),
         "sha256": kept.sha256,
     }
-    journal.append(actor, verb, organisation=organisation.code, object=code, data=told)
-    if report.verdict == Verdict.UNFINISHED:
-        return
-    events.emit(verb, organisation=organisation.code, payload=told)
-    if report.verdict == Verdict.FAILED and not _told_today(kept):
+    journal.append(actor, _VERBS[verdict], organisation=organisation.code, object=code, data=told)
+    events.emit(_VERBS[verdict], organisation=organisation.code, payload=told)
+    if verdict is Verdict.FAILED and not _told_today(kept):
         members = User.objects.filter(role_assignments__organisation=organisation, is_active=True)
         notifications.notify(
             members.distinct(),

@@ -227,6 +227,7 @@ ROOM = Room(
         EventKind("vault.pruned", "Un appareil efface d'anciennes sauvegardes d'une commune"),
         EventKind("vault.drill_passed", "Un essai de restauration a réussi"),
         EventKind("vault.drill_failed", "Un essai de restauration a échoué"),
+        EventKind("vault.drill_unfinished", "Un essai de restauration n'a pas abouti"),
         EventKind("vault.ransomware_suspected", "Rançongiciel possible", safety=True),
         EventKind("vault.alarm_closed", "Une alerte de rançongiciel est close"),
     ),
