@@ -20,7 +20,7 @@ from django.views.decorators.http import require_GET
 
 from souverain.core import clock
 from souverain.core.access import Actor, permits, requires
-from souverain.core.format import NBSP, bytes_fr, datetime_fr, number_fr, quote_fr
+from souverain.core.format import NBSP, bytes_fr, datetime_fr, day_short, number_fr, quote_fr
 from souverain.core.models import Organisation
 from souverain.vault import alarm, drills, evidence
 from souverain.vault.drills import Kept
@@ -94,6 +94,11 @@ class Shown:
             return str(self.answer.word)
         why = self.reasons[0]
         return f"{self.answer.word} : {why[:1].lower()}{why[1:]}"
+
+    @property
+    def further_reasons(self) -> tuple[str, ...]:
+        """Those that the headline does not say."""
+        return self.reasons[self.answer.word is Word.CANNOT_SAY :]
 
     @property
     def tested(self) -> str:
@@ -210,7 +215,7 @@ def _next(
             return [
                 Step(
                     "N'effacez rien sur vos appareils, et prévenez le service informatique du "
-                    "Département : les moments plus anciens restent gardés."
+                    "Département : un moment plus ancien est peut-être entier."
                 ),
                 Step(
                     "Sauvegardez de nouveau, ce qui remplace un fichier abîmé du même contenu, puis "
@@ -276,8 +281,9 @@ def overview_cell(
     passed = [at for at in known if at]
     url = reverse("vault:recoverable", args=[organisation.code])
     if not passed or len(passed) < len(known):
-        return {"text": "Aucun depuis 35 jours", "value": 0, "url": url}
-    return {"text": datetime_fr(min(passed)), "value": int(min(passed).timestamp()), "url": url}
+        return {"text": "Aucun récent", "value": 0, "url": url}
+    day = day_short(min(passed).astimezone(clock.PARIS).date())
+    return {"text": day, "value": int(min(passed).timestamp()), "url": url}
 
 
 def receipts_cell(organisation: Organisation, sets: Sequence[DepositSet]) -> dict[str, Any]:
@@ -286,7 +292,7 @@ def receipts_cell(organisation: Organisation, sets: Sequence[DepositSet]) -> dic
     if not civil_status:
         return {"text": "—"}
     url = reverse("vault:receipts", args=[organisation.code, civil_status[0].code])
-    return {"text": "Preuve des 24 heures", "url": url}
+    return {"text": "Preuve", "url": url}
 
 
 _DRILL_TITLES = ("Quand", "Verdict", "Restauré", "Où", "Signature")
@@ -462,7 +468,7 @@ def _month_rows(told: Receipts, now: datetime) -> list[list[dict[str, Any]]]:
 
 
 def _month(instant: datetime) -> str:
-    return date_format(instant.astimezone(clock.PARIS), "F Y")
+    return date_format(instant.astimezone(clock.PARIS), f"F{NBSP}Y")
 
 
 def _checkpoint(organisation: Organisation) -> Checkpoint | None:

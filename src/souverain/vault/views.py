@@ -149,9 +149,9 @@ def overview(request: HttpRequest) -> HttpResponse:
         {"title": "Commune"},
         {"title": "État"},
         {"title": "Dernière sauvegarde"},
-        {"title": "Dernier essai réussi"},
+        {"title": "Dernier essai"},
         {"title": "Dépôts"},
-        {"title": "État civil"},
+        {"title": "24 heures"},
         {"title": "Place prise", "kind": "number"},
         {"title": "Part du quota", "kind": "number"},
     ]
