@@ -95,7 +95,8 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     "portal.agreement": lambda marker: {"text": agreement.text([], "Cloud Côte-d'Or").canonical},
     "portal.membership": lambda marker: {"tools": ["vault"]},
     "portal.departure": lambda marker: {"proof": _PROOF | {"note": marker}},
-    "vault.depositset": lambda marker: {"code": "general"},
+    "vault.depositset": lambda marker: {"code": "general", "kind": "civil-status"},
+    "vault.drill": lambda marker: {"sha256": hashlib.sha256(marker.encode()).hexdigest()},
     "vault.storedobject": lambda marker: {"type": "snapshots"},
     "vault.log": lambda marker: {"size": 1, "signed_size": 1},
     "vault.logexport": lambda marker: {"size": 0},
@@ -130,7 +131,7 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     **{
         (f"vault:{name}", "set_code"): lambda target: "general"
         for name in (
-            *("retention", "lengthen", "freeze", "thaw", "hold"),
+            *("receipts", "receipts_csv", "retention", "lengthen", "freeze", "thaw", "hold"),
             *("ask_destruction", "approve_destruction", "cancel_destruction"),
             "see_keys",
         )

@@ -31,6 +31,7 @@ _ROOMS = {"territory": "territory", "vault": "vault", "membership": "portal"}
 _ALONE = {
     "vault": {
         "audit": "souverain.vault.audit_commands",
+        "drill": "souverain.vault.drill_commands",
         "repository": "souverain.vault.repository_commands",
     }
 }
@@ -61,16 +62,16 @@ class Commands(click.Group):
         if name in _ALONE:
             return french.of_command(Room(name))
         if name in _KERNEL:
-            module = _with_django("souverain.console", waits_for_the_database=name == "worker")
+            module = with_django("souverain.console", waits_for_the_database=name == "worker")
             return french.of_command(getattr(module, _KERNEL[name]))
-        return french.of_command(_with_django(f"souverain.{_ROOMS[name]}.cli").cli)
+        return french.of_command(with_django(f"souverain.{_ROOMS[name]}.cli").cli)
 
 
 class Room(click.Group):
     """A room's commands, some of which start alone: the others are read when one is asked for."""
 
     def _others(self) -> click.Group:
-        others: click.Group = _with_django(f"souverain.{_ROOMS[str(self.name)]}.cli").cli
+        others: click.Group = with_django(f"souverain.{_ROOMS[str(self.name)]}.cli").cli
         french.of_command(others)
         return others
 
@@ -90,7 +91,7 @@ class Room(click.Group):
         return self._others().get_short_help_str(limit)
 
 
-def _with_django(module: str, *, waits_for_the_database: bool = False) -> ModuleType:
+def with_django(module: str, *, waits_for_the_database: bool = False) -> ModuleType:
     """Start Django, then import. A command that somebody waits for opens its one connection by
     itself, and so says at once that the database is down, where the pool would try again for a
     while."""

@@ -5,6 +5,7 @@ import { enhanceComboboxes } from './lib/combobox'
 import { enhanceCopyButtons } from './lib/copy'
 import { enhanceDialogs } from './lib/dialog'
 import { enhanceMenus } from './lib/menu'
+import { enhancePrintButtons } from './lib/print'
 import { enhanceProgress } from './lib/progress'
 import { enhanceForms } from './lib/submit'
 import { enhanceTables } from './lib/table'
@@ -16,6 +17,7 @@ function enhance(root: ParentNode): void {
   enhanceComboboxes(root)
   enhanceProgress(root)
   enhanceForms(root)
+  enhancePrintButtons(root)
   root.querySelector<HTMLElement>('[data-focus]')?.focus()
 }
 

@@ -30,11 +30,19 @@ SETTLING = timedelta(minutes=10)  # for an event to have its leaf: the worker ad
 SKEW = timedelta(hours=1)  # between this machine's clock and the server's
 _TIMEOUT_S = 60
 _AGAIN = 5  # times that a busy server is asked
-_V2 = "application/vnd.x.restic.rest.v2"
+V2 = "application/vnd.x.restic.rest.v2"
 
 
 class AuditError(Exception):
     """The audit could not be made. The message is in French."""
+
+
+class Refused(AuditError):
+    """The server answered no, with a status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Finding(NamedTuple):
@@ -513,7 +521,11 @@ class Server:
     def keeps_the_dead(self) -> bool:
         return False
 
-    def _ask(self, method: str, set_code: str, path: str, **extra: Any) -> requests.Response:
+    def ask(
+        self, method: str, set_code: str, path: str, *, known: Sequence[int] = (), **extra: Any
+    ) -> requests.Response:
+        """One request, below `/vault/<INSEE>/`. Raises AuditError without an answer, Refused for
+        401, 403 and a server that stays busy, unless the status is `known` to the caller."""
         session, url = self._sessions[set_code], self._urls[set_code] + path
         try:
             for turn in range(_AGAIN):
@@ -526,17 +538,18 @@ class Server:
         except (requests.RequestException, OSError) as error:
             host = urlsplit(url).netloc
             raise AuditError(f"le coffre-fort ({host}) ne répond pas") from error
-        if answer.status_code in (401, 403, 429, 503):
+        if answer.status_code in {401, 403, 429, 503} - set(known):
             told = answer.text.strip().rstrip(".") if method != "HEAD" else "accès refusé"
-            raise AuditError(f"le coffre-fort refuse : {told} ({answer.status_code})")
+            status = answer.status_code
+            raise Refused(f"le coffre-fort refuse : {told} ({status})", status)
         return answer
 
     def log(self, path: str) -> bytes | None:
-        answer = self._ask("GET", self.sets[0], f"log/{path}")
+        answer = self.ask("GET", self.sets[0], f"log/{path}")
         return answer.content if answer.status_code == 200 else None
 
     def records(self, set_code: str) -> list[Row] | None:
-        answer = self._ask("GET", set_code, f"log/records/{set_code}")
+        answer = self.ask("GET", set_code, f"log/records/{set_code}")
         if answer.status_code != 200:
             raise AuditError(f"le coffre-fort ne montre pas les enregistrements de {set_code}")
         return [
@@ -545,17 +558,17 @@ class Server:
         ]
 
     def listing(self, set_code: str, type: str, at: str) -> dict[str, int] | None:
-        answer = self._ask("GET", set_code, f"{set_code}@{at}/{type}/", headers={"accept": _V2})
+        answer = self.ask("GET", set_code, f"{set_code}@{at}/{type}/", headers={"accept": V2})
         if answer.status_code != 200:
             return None
         return {item["name"]: item["size"] for item in answer.json()}
 
     def size(self, name: Name, at: str) -> int | None:
-        answer = self._ask("HEAD", name.set, _past(name, at))
+        answer = self.ask("HEAD", name.set, _past(name, at))
         return int(answer.headers["content-length"]) if answer.status_code == 200 else None
 
     def content(self, name: Name, at: str) -> Iterator[bytes] | None:
-        answer = self._ask("GET", name.set, _past(name, at), stream=True)
+        answer = self.ask("GET", name.set, _past(name, at), stream=True)
         if answer.status_code != 200:
             return None
         return _chunks(answer)
@@ -563,7 +576,7 @@ class Server:
     def cosign(self, line: str) -> bool:
         """Send a witness's signature; False when it is not, or no longer, of the current
         checkpoint by a registered key."""
-        answer = self._ask("POST", self.sets[0], "log/cosignature", data=line.encode())
+        answer = self.ask("POST", self.sets[0], "log/cosignature", data=line.encode())
         return answer.status_code == 200
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import orjson
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from souverain.vault import witness
 from souverain.vault.audit import (
     AuditError,
     Folder,
@@ -91,14 +89,14 @@ def cli(
                 chosen=(lambda living: living) if read_data else sample,
                 progress=progress,
             )
-        cosigned, witness = False, None
+        cosigned, key_of_witness = False, None
         if report.ok and report.seen is not None:
-            _write(kept_in, bytes(Kept(kept.key, report.seen, datetime.now(UTC))))
+            witness.write_whole(kept_in, bytes(Kept(kept.key, report.seen, datetime.now(UTC))))
             if cosign and isinstance(source, Server):
-                witness, cosigned = _cosign(source, report.seen, cosign)
+                key_of_witness, cosigned = _cosign(source, report.seen, cosign)
     except (AuditError, note.NoteError, OSError) as error:
         raise click.ClickException(f"L'audit n'a pas pu se faire : {error}.") from error
-    _tell(report, kept_in, witness, cosigned, as_json)
+    _tell(report, kept_in, key_of_witness, cosigned, as_json)
     if not report.ok or (cosign and not cosigned):
         sys.exit(1)
 
@@ -142,34 +140,10 @@ def sample(living: list[Leaf]) -> list[Leaf]:
 
 
 def _cosign(server: Server, seen: note.Note, file: Path) -> tuple[note.Key, bool]:
-    secret = _witness_key(file)
-    name = f"{server.code}-{secret.public_key().public_bytes_raw().hex()[:8]}"
-    line = note.cosign(seen.text, name, secret, int(datetime.now(UTC).timestamp()))
-    return note.Key.of(name, secret, note.COSIGNATURE), server.cosign(str(line))
-
-
-def _witness_key(file: Path) -> Ed25519PrivateKey:
-    if not file.exists():
-        _write(file, Ed25519PrivateKey.generate().private_bytes_raw().hex().encode())
-    try:
-        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.read_text()))
-    except ValueError:
-        raise AuditError(f"{file} n'est pas la clé d'un témoin") from None
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Whole or not at all, for the owner alone."""
-    descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        Path(partial).replace(file)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(partial).unlink()
-        raise
+    secret = witness.secret_in(file)
+    key = witness.key_of(server.code, secret)
+    line = note.cosign(seen.text, key.name, secret, int(datetime.now(UTC).timestamp()))
+    return key, server.cosign(str(line))
 
 
 @contextmanager
@@ -183,9 +157,7 @@ def _bar(*, hidden: bool) -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
-def _tell(
-    report: Report, file: Path, witness: note.Key | None, cosigned: bool, as_json: bool
-) -> None:
+def _tell(report: Report, file: Path, key: note.Key | None, cosigned: bool, as_json: bool) -> None:
     if as_json:
         told = {
             "ok": report.ok,
@@ -194,7 +166,7 @@ def _tell(
             "living": report.living,
             "read_bytes": report.read_bytes,
             "timestamps": report.stamps,
-            "witness": str(witness) if witness else None,
+            "witness": str(key) if key else None,
             "cosigned": cosigned,
         }
         click.echo(orjson.dumps(told).decode())
@@ -214,8 +186,8 @@ def _tell(
     )
     if cosigned:
         click.echo("Le témoin a signé.")
-    elif witness:
+    elif key:
         click.echo(
             "Le témoin n'a pas signé : sa clé n'est pas inscrite, ou le registre vient d'avancer. "
-            f"Faites inscrire cette clé sur la page de la commune, puis recommencez :\n{witness}"
+            f"Faites inscrire cette clé sur la page de la commune, puis recommencez :\n{key}"
         )

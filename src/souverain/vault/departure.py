@@ -24,7 +24,14 @@ from souverain.core.models import Device, Organisation
 from souverain.core.queries import Erased, Export, ExportedFile, Forgotten, Kept, StillKept
 from souverain.core.transactions import serialise_writers
 from souverain.vault import log, parity, retention, services
-from souverain.vault.models import Alarm, BulkAnnouncement, DepositSet, ReadDay, StoredObject
+from souverain.vault.models import (
+    Alarm,
+    BulkAnnouncement,
+    DepositSet,
+    Drill,
+    ReadDay,
+    StoredObject,
+)
 
 ROOM, TITLE = "vault", "Le coffre-fort"
 _BATCH = 200
@@ -78,6 +85,10 @@ def export(code: str) -> Export | None:
                     "reason": item.reason,
                 }
                 for item in BulkAnnouncement.objects.filter(deposit_set__in=_sets(code))
+            ),
+            "drills": (
+                {"set": item.deposit_set.code, "report": item.report}
+                for item in Drill.objects.filter(deposit_set__in=_sets(code)).order_by("pk")
             ),
             "alarms": (
                 _alarm_json(item) for item in Alarm.objects.filter(deposit_set__in=_sets(code))

@@ -499,3 +499,31 @@ class Damage(models.Model):
                 name="damage_open_once",
             ),
         ]
+
+
+# Restore drills, written only by `vault.drills` -----------------------------------------------------
+
+
+class Drill(models.Model):
+    """The report of a restore drill, as its machine signed it; `witness` is the registered one whose
+    key that is. Rows are only added: the database refuses updates and deletes."""
+
+    class Verdict(models.TextChoices):
+        PASSED = "passed", "Réussi"
+        FAILED = "failed", "Échoué"
+        UNFINISHED = "unfinished", "Inachevé"
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="drills")
+    device = models.ForeignKey(Device, models.PROTECT, null=True, related_name="+")
+    """None for one that ran at the département's console."""
+    witness = models.ForeignKey(Witness, models.PROTECT, null=True, related_name="+")
+    at = models.DateTimeField()
+    """When it ended, by the clock of where it ran; never after it was received."""
+    received_at = models.DateTimeField()
+    verdict = models.CharField(max_length=12, choices=Verdict)
+    sha256 = models.CharField(max_length=64, unique=True)
+    report = models.TextField()
+
+    class Meta:
+        ordering: ClassVar = ["-at", "-pk"]
+        indexes: ClassVar = [models.Index(fields=["deposit_set", "-at"], name="drill_by_set")]

@@ -45,7 +45,7 @@ def cli() -> None:
 def check_command(path: Path, password_file: Path, as_json: bool) -> None:
     """Tout relire et tout vérifier, comme « restic check --read-data »."""
     with _faults_told():
-        repository = Repository.open(folder(path), _password_in(password_file))
+        repository = Repository.open(folder(path), password_in(password_file))
         with _bar("Vérification", hidden=as_json) as progress:
             report = check(repository, _workers(), progress)
     if as_json:
@@ -64,7 +64,7 @@ def check_command(path: Path, password_file: Path, as_json: bool) -> None:
 def list_command(path: Path, snapshot: str | None, password_file: Path, as_json: bool) -> None:
     """Les sauvegardes ; ou les fichiers d'une (son numéro, ou « latest »)."""
     with _faults_told():
-        repository = Repository.open(folder(path), _password_in(password_file))
+        repository = Repository.open(folder(path), password_in(password_file))
         if snapshot is None:
             _list_snapshots(repository.snapshots(), as_json)
             return
@@ -98,7 +98,7 @@ def restore_command(
     """Restaurer une sauvegarde (la dernière par défaut), ou une partie."""
     _raise_open_file_limit()
     with _faults_told():
-        repository = Repository.open(folder(path), _password_in(password_file))
+        repository = Repository.open(folder(path), password_in(password_file))
         chosen = repository.snapshot(snapshot)
         repository.load_index()
         with _bar("Restauration", hidden=as_json or not sys.stderr.isatty()) as progress:
@@ -123,7 +123,7 @@ def _workers() -> int:
     return min(len(os.sched_getaffinity(0)), 8)
 
 
-def _password_in(file: Path) -> bytes:
+def password_in(file: Path) -> bytes:
     """As restic reads it: blanks around are no part of it, a byte order mark neither."""
     raw = file.read_bytes()
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"

@@ -32,8 +32,9 @@ from souverain.core import access, clock, devices, journal
 from souverain.core.format import datetime_fr
 from souverain.core.models import Device
 from souverain.core.objects import CHUNK, Incoming, StoreUnavailable, WrongContent
-from souverain.vault import log, services
+from souverain.vault import drills, log, services
 from souverain.vault.announcements import announce
+from souverain.vault.engine.drill import REPORT_MAX_BYTES
 from souverain.vault.models import DepositSet
 from souverain.vault.services import ConfigExists, QuotaExceeded
 
@@ -47,6 +48,9 @@ _ROUTE = re.compile(
     re.DOTALL,
 )
 _LOG_ROUTE = re.compile(r"/vault/(?P<code>[0-9][0-9AB][0-9]{3})/log/(?P<path>[^\0]{0,100})")
+_DRILLS_ROUTE = re.compile(
+    r"/vault/(?P<code>[0-9][0-9AB][0-9]{3})/(?P<set>[a-z0-9][a-z0-9-]{0,39})/drills"
+)
 _NAME = re.compile(r"[0-9a-f]{64}")
 _DEVICE = re.compile(r"[0-9a-f]{16}")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -123,6 +127,15 @@ class LogRequest:
     device: Device
 
 
+@dataclass(frozen=True)
+class DrillRequest:
+    """The same for a restore drill: what it may read, or its report."""
+
+    method: str
+    device: Device
+    deposit_set: DepositSet
+
+
 def matches(path: str) -> bool:
     """Whether a path belongs to this app and not to the vault's pages."""
     return _MINE.match(path) is not None
@@ -153,6 +166,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         with _counted(request.device):
             if isinstance(request, LogRequest):
                 serving = _serve_log(request, receive, answer)
+            elif isinstance(request, DrillRequest):
+                serving = _serve_drill(request, receive, answer)
             else:
                 serving = _serve(request, receive, answer)
             await _while_live(request.device, serving)
@@ -284,13 +299,17 @@ class _Answer:
 # The request -------------------------------------------------------------------------------------
 
 
-def _read_request(scope: Any) -> Request | LogRequest:
+def _read_request(scope: Any) -> Request | LogRequest | DrillRequest:
     headers = {
         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
     }
     device = _authenticate(headers.get("authorization", ""))
     try:
-        return _route_log(scope, device) or _route(scope, headers, device)
+        return (
+            _route_log(scope, device)
+            or _route_drill(scope, device)
+            or _route(scope, headers, device)
+        )
     except Refused as refusal:
         refusal.device = device
         raise
@@ -337,12 +356,28 @@ def _route_log(scope: Any, device: Device) -> LogRequest | None:
     return LogRequest(scope["method"], found["path"], device)
 
 
+def _route_drill(scope: Any, device: Device) -> DrillRequest | None:
+    found = _DRILLS_ROUTE.fullmatch(scope["path"])
+    if found is None:
+        return None
+    return DrillRequest(scope["method"], device, _own_set(found, device))
+
+
+def _own_set(found: re.Match[str], device: Device) -> DepositSet:
+    """The set of an address, when it is the device's."""
+    if (device.organisation.code, device.scope) != (found["code"], found["set"]):
+        raise Refused(403, "Cet appareil n'a pas accès à ce dépôt.", "foreign")
+    try:
+        return services.set_of(device)
+    except DepositSet.DoesNotExist:
+        raise Refused(403, "Ce dépôt n'existe plus.", "gone") from None
+
+
 def _route(scope: Any, headers: dict[str, str], device: Device) -> Request:
     found = _ROUTE.fullmatch(scope["path"])
     if found is None or b"%2f" in (scope.get("raw_path") or b"").lower():
         raise Refused(400, "Cette adresse n'est pas celle d'un dépôt.", "path")
-    if (device.organisation.code, device.scope) != (found["code"], found["set"]):
-        raise Refused(403, "Cet appareil n'a pas accès à ce dépôt.", "foreign")
+    deposit_set = _own_set(found, device)
     kind, name = found["kind"] or "", found["name"] or ""
     listing = bool(found["slash"]) and not name
     if kind and kind not in _SIZE_LIMIT:
@@ -351,10 +386,6 @@ def _route(scope: Any, headers: dict[str, str], device: Device) -> Request:
         raise Refused(400, "Cette adresse n'est pas celle d'un objet.", "path")
     if name and not _NAME.fullmatch(name):
         raise Refused(400, "Le nom d'un objet est fait de 64 chiffres hexadécimaux.", "name")
-    try:
-        deposit_set = services.set_of(device)
-    except DepositSet.DoesNotExist:
-        raise Refused(403, "Ce dépôt n'existe plus.", "gone") from None
     return Request(
         method=scope["method"],
         kind=kind,
@@ -488,7 +519,31 @@ async def _serve_log(request: LogRequest, receive: Any, answer: _Answer) -> None
     await answer.whole(200)
 
 
-async def _small_body(receive: Any, device: Device) -> bytes:
+async def _serve_drill(request: DrillRequest, receive: Any, answer: _Answer) -> None:
+    """What a drill may read; or its report, which is kept once."""
+    device, deposit_set = request.device, request.deposit_set
+    if request.method in ("GET", "HEAD"):
+        offer = await _thread(drills.offer, deposit_set, device)
+        await answer.whole(200, orjson.dumps(offer), "application/json")
+        return
+    if request.method != "POST":
+        raise Refused(405, "Cette opération n'existe pas.", "method", device)
+    content = await _small_body(receive, device, REPORT_MAX_BYTES, "Un rapport")
+    try:
+        kept = await _thread(drills.take, deposit_set, device, content, pool=_writers)
+    except drills.Refused as error:
+        raise Refused(400, str(error), "report", device) from None
+    except drills.AlreadyThere:
+        raise Refused(409, "Ce rapport est déjà là.", "replay", device) from None
+    except drills.TooMany:
+        raise Refused(429, "Trop d'essais aujourd'hui : ce rapport sera pris demain.") from None
+    told = {"known_key": kept.witness is not None}
+    await answer.whole(200, orjson.dumps(told), "application/json")
+
+
+async def _small_body(
+    receive: Any, device: Device, limit: int = 4 * _KIB, what: str = "Une signature"
+) -> bytes:
     body, more = b"", True
     while more:
         async with asyncio.timeout(_SILENCE_S):
@@ -496,8 +551,8 @@ async def _small_body(receive: Any, device: Device) -> bytes:
         if message["type"] == "http.disconnect":
             raise Gone("hung up")
         body, more = body + message.get("body", b""), message.get("more_body", False)
-        if len(body) > 4 * _KIB:
-            raise Refused(413, "Une signature tient en 4 Kio.", "size", device)
+        if len(body) > limit:
+            raise Refused(413, f"{what} tient en {limit // _KIB} Kio.", "size", device)
     return body
 
 

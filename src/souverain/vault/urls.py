@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from souverain.vault import alarm_pages, retention_views, views
+from souverain.vault import alarm_pages, drill_pages, retention_views, views
 
 app_name = "vault"
 urlpatterns = [
@@ -35,6 +35,17 @@ urlpatterns = [
     path("communes/<str:code>/temoins/ajouter/", views.add_witness, name="add_witness"),
     path(
         "communes/<str:code>/temoins/<int:pk>/retirer/", views.remove_witness, name="remove_witness"
+    ),
+    path("communes/<str:code>/recuperer/", drill_pages.recoverable_page, name="recoverable"),
+    path(
+        "communes/<str:code>/depots/<slug:set_code>/24-heures/",
+        drill_pages.receipts_page,
+        name="receipts",
+    ),
+    path(
+        "communes/<str:code>/depots/<slug:set_code>/24-heures.csv",
+        drill_pages.receipts_csv,
+        name="receipts_csv",
     ),
     path("communes/<str:code>/envois/annoncer/", alarm_pages.announce, name="announce"),
     path(

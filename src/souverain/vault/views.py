@@ -25,6 +25,8 @@ from souverain.core.format import NBSP, bytes_fr, datetime_fr, percent_fr
 from souverain.core.models import Device, JournalEntry, Organisation
 from souverain.vault import (
     alarm_banner,
+    drill_pages,
+    drills,
     evidence,
     freshness,
     guide,
@@ -57,6 +59,8 @@ _REASONS = {
     "past": "écriture dans le passé",
     "path": "adresse mal formée",
     "quota": "place épuisée",
+    "replay": "rapport d'essai déjà reçu",
+    "report": "rapport d'essai qui n'en est pas un de ce dépôt",
     "reads": "lecture en masse par un appareil qui ne fait que sauvegarder",
     "revoked": "appareil révoqué",
     "role": "droit que l'appareil n'a pas",
@@ -115,6 +119,8 @@ def overview(request: HttpRequest) -> HttpResponse:
         communes[found.organisation].append(found)
     quotas = dict(Quota.objects.values_list("organisation_id", "bytes"))
     states: Counter[State] = Counter()
+    lately = drills.drilled_lately(now)
+    drilled = drills.communes_drilled((one for sets in communes.values() for one in sets), lately)
     rows = []
     for organisation, sets in communes.items():
         fresh = freshness.of_sets(sets, now)
@@ -129,7 +135,9 @@ def overview(request: HttpRequest) -> HttpResponse:
                 },
                 _state_cell(fresh.state),
                 _instant_cell(fresh.last),
+                drill_pages.overview_cell(organisation, sets, lately),
                 {"text": ", ".join(found.title for found in sets)},
+                drill_pages.receipts_cell(organisation, sets),
                 _bytes_cell(taken),
                 {
                     "text": f"{percent_fr(taken / quota)} de {bytes_fr(quota)}",
@@ -142,7 +150,9 @@ def overview(request: HttpRequest) -> HttpResponse:
         {"title": "Commune"},
         {"title": "État"},
         {"title": "Dernière sauvegarde"},
+        {"title": "Dernier essai"},
         {"title": "Dépôts"},
+        {"title": "24 heures"},
         {"title": "Place prise", "kind": "number"},
         {"title": "Part du quota", "kind": "number"},
     ]
@@ -152,6 +162,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "fresh": states[State.FRESH],
         "late": states[State.LATE],
         "never": states[State.NEVER],
+        "drilled": len(drilled),
         **_refusals(),
         **alarm_banner.of_all(),
         **integrity.of_all(),
@@ -238,6 +249,7 @@ def _commune_page(
         "evidence": evidence.of(organisation),
         "witness_form": witness_form or WitnessForm(auto_id="temoin_%s"),
         "integrity": integrity.of(organisation),
+        "recoverable": drill_pages.answers(organisation, now),
         "quota_form": QuotaForm(initial={"gigabytes": quota // 10**9}),
         **_sets_table(sets, now),
         **alarm_banner.of_commune(organisation),
