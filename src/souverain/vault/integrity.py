@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Max, Sum
+from django.urls import reverse
 
 from souverain.core import clock
 from souverain.core.format import bytes_fr, datetime_fr, percent_fr
@@ -15,6 +16,7 @@ from souverain.vault import parity, scrub
 from souverain.vault.models import Damage, DepositSet, ScrubPass, Stripe
 
 _LISTED = 20
+_WORST_FIRST = ("danger", "warn", "neutral", "ok")
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,15 @@ def _passes(sets: Iterable[DepositSet], *, ended: bool) -> dict[int, ScrubPass]:
 def of_all() -> dict[str, Any]:
     """What the operator's list says."""
     rows = []
-    found = list(_of_sets(DepositSet.objects.select_related("organisation")))
-    for each in found:
+    found = _of_sets(DepositSet.objects.select_related("organisation"))
+    for each in sorted(found, key=lambda each: _WORST_FIRST.index(each.kind)):
         last = each.last
         rows.append(
             [
-                {"text": each.deposit_set.organisation.name},
+                {
+                    "text": each.deposit_set.organisation.name,
+                    "url": reverse("vault:commune", args=[each.deposit_set.organisation.code]),
+                },
                 {"text": each.deposit_set.title},
                 {"text": each.word, "state": each.kind},
                 {

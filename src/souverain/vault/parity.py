@@ -502,6 +502,10 @@ class _Draft(Draft):
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming
 
+    @property
+    def sha256(self) -> str:
+        return self._incoming.sha256
+
     def write(self, chunk: bytes) -> None:
         self._incoming.write(chunk)
 

@@ -64,6 +64,7 @@ def test_the_pages_say_found_mended_and_lost(cloud: Cloud, browser: Browser) -> 
     expect(section).to_contain_text("trouvés : 3 ; réparés : 0 ; perdus : 3")
     expect(section).to_contain_text("Lancez une sauvegarde")
     section.locator("summary").click()
+    section.scroll_into_view_if_needed()
     for pack in packs[:3]:
         expect(section).to_contain_text(pack.name)
     look(page, cloud, "integrite-perdus")

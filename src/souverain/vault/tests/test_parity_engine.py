@@ -63,6 +63,10 @@ class _Draft:
     piece: Piece
     content: bytes = b""
 
+    @property
+    def sha256(self) -> str:
+        return named(self.content)
+
     def write(self, chunk: bytes) -> None:
         self.content += chunk
 
