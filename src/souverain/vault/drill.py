@@ -54,8 +54,9 @@ _LISTED_MAX = 5_000_000
 _PATH_MAX = 3000  # bytes; Linux ends at 4096, our own folder included
 _SLOWEST = 100_000  # bytes a second; slower than that, restic is given up
 _START_S = 120
-_SPARE_BYTES = 16 << 20
+SPARE_BYTES = 16 << 20
 _PIECE = 1 << 20
+_PIPED_MAX = 4096  # what any pipe holds before it is read
 _STATUS = re.compile(rb"unexpected HTTP response \((\d{3})\)")
 _UNREACHABLE = re.compile(
     rb'(?:Get|Head|Post) "[^"]+": .*(?:dial tcp|connection reset|timeout|no such host|tls:|EOF)'
@@ -273,9 +274,9 @@ def _left(vault: Vault, found: _Found) -> int | None:
 def _need_room(folder: Path, size: int) -> None:
     """A full disk here is no fault of the backup."""
     free = shutil.disk_usage(folder).free
-    if free < size + _SPARE_BYTES:
+    if free < size + SPARE_BYTES:
         raise DrillError(
-            f"il faut {(size + _SPARE_BYTES) // 10**6} Mo libres là où l'essai restaure, "
+            f"il faut {(size + SPARE_BYTES) // 10**6} Mo libres là où l'essai restaure, "
             f"il en reste {free // 10**6}"
         )
 
@@ -382,7 +383,10 @@ def _restore(
 ) -> None:
     """With our own reader. What it could not restore, the comparison sees."""
     assert found.snapshot is not None
-    restoration = Restoration(repository, token=secrets.token_hex(6), progress=progress)
+    total = sum(file.node.size for file in chosen)
+    restoration = Restoration(
+        repository, token=secrets.token_hex(6), progress=progress, total_bytes=total or 1
+    )
     restoration.run(found.snapshot.tree, target, Selection([file.path for file in chosen]))
     if vault.stopped:
         found.limit = vault.stopped
@@ -478,10 +482,12 @@ def _give_up(process: subprocess.Popen[bytes], late: threading.Event) -> None:
 def _piped(content: bytes) -> Iterator[int]:
     """A descriptor from which one program reads a secret, which no disk and no list of processes
     ever shows."""
+    if len(content) > _PIPED_MAX:
+        raise DrillError("le mot de passe ou l'adresse est démesuré")
     reader, writer = os.pipe()
     try:
         with open(writer, "wb") as opened:  # noqa: PTH123
-            opened.write(content[: 1 << 15])
+            opened.write(content)
         yield reader
     finally:
         os.close(reader)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -88,13 +89,21 @@ def run(
             password,
             where=Place.DEPARTEMENT,
             key=log.public_key(vault.code),
-            base=_MEMORY if _MEMORY.is_dir() else settings.HOME,
+            base=_base(sample_bytes),
             sample_bytes=sample_bytes,
             files=files,
             progress=progress,
         )
     drills.take_from_console(actor, deposit_set, str(reports.sign(report, secret)).encode())
     return report
+
+
+def _base(sample_bytes: int) -> Path:
+    """In memory, where two copies of the sample fit; on the département's disk otherwise."""
+    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 2 * sample_bytes + drill.SPARE_BYTES:
+        return _MEMORY
+    home: Path = settings.HOME
+    return home
 
 
 # For the stock program ------------------------------------------------------------------------------
@@ -108,8 +117,7 @@ def _served(vault: Moment) -> Iterator[None]:
     class Handler(_Handler):
         source, secret = vault, token
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Loopback(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     vault.address = f"rest:http://127.0.0.1:{server.server_port}/{token}/"
@@ -119,6 +127,13 @@ def _served(vault: Moment) -> Iterator[None]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class _Loopback(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """restic hung up: it was ended, and why is told."""
 
 
 class _Handler(BaseHTTPRequestHandler):

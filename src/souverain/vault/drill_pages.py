@@ -265,7 +265,7 @@ def recoverable_page(request: HttpRequest, code: str) -> HttpResponse:
     organisation, now = get_object_or_404(Organisation, code=code), clock.now()
     shown = answers(organisation, now)
     rows = Drill.objects.filter(deposit_set__organisation=organisation)
-    latest = rows.select_related("deposit_set", "device")[:_SHOWN]
+    latest = list(rows.select_related("deposit_set", "device")[:_SHOWN])
     content = {
         "commune": organisation,
         "trail": _trail(
@@ -461,7 +461,7 @@ def _month_rows(told: Receipts, now: datetime) -> list[list[dict[str, Any]]]:
     for gap in told.gaps:
         months.setdefault(_month(gap.until or now), []).append(gap)
     first = _month(told.first) if told.first else ""
-    rows = []
+    rows: list[list[dict[str, Any]]] = []
     for month, gaps in months.items():
         longest = max(gap.length for gap in gaps)
         seconds = int(longest.total_seconds())

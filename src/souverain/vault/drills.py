@@ -49,9 +49,10 @@ class TooMany(Exception):
 
 
 def offer(deposit_set: DepositSet, device: Device) -> dict[str, Any]:
-    """The instant that a drill reads, and how much of the data the device may still read today."""
-    now = max(clock.now(), deposit_set.last_instant or clock.now())
-    return {"moment": clock.rfc3339(now), "left_bytes": left_bytes(deposit_set, device)}
+    """The instant that a drill reads, and how much of the data the device may still read today.
+    It is that of the last change: what lives then lives now, and nobody waits for writers."""
+    moment = clock.rfc3339(deposit_set.last_instant or clock.now())
+    return {"moment": moment, "left_bytes": left_bytes(deposit_set, device)}
 
 
 def left_bytes(deposit_set: DepositSet, device: Device) -> int | None:
@@ -190,7 +191,8 @@ def kept(row: Drill, keys: set[bytes]) -> Kept | None:
     except ReportError:
         return None
     known = report.where == Place.DEPARTEMENT or Key.parse(report.key).public in keys
-    counts = Drilled(row.at, Verdict(report.verdict), known, bool(report.restic_version))
+    at = min(row.at, report.instant)
+    counts = Drilled(at, Verdict(report.verdict), known, bool(report.restic_version))
     return Kept(row, report, counts)
 
 

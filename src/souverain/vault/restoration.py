@@ -201,11 +201,14 @@ class Restoration:
         overwrite: bool = False,
         workers: int = 2,
         progress: Progress | None = None,
+        total_bytes: int = 0,
     ) -> None:
+        """`total_bytes`: what the progress is of, when it is known; else the backup is walked once
+        more to learn it."""
         self.done = Restored()
         self._repository, self._overwrite, self._progress = repository, overwrite, progress
         self._as_root = os.geteuid() == 0
-        self._token, self._made, self._total = token, 0, 0
+        self._token, self._made, self._total = token, 0, total_bytes
         self._stopped = False
         self._queue: SimpleQueue[tuple[_File, _Piece] | None] = SimpleQueue()
         self._room = threading.Semaphore(4 * workers)
@@ -220,7 +223,7 @@ class Restoration:
         self._root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         opened = [_Directory(self._root, b"", None, lambda: None)]
         try:
-            if self._progress:
+            if self._progress and not self._total:
                 self._total = self._size_of(tree, selection)
             for thread in self._threads:
                 thread.start()

@@ -22,6 +22,7 @@ from souverain.vault.audit import AuditError
 from souverain.vault.drill_folder import PREFIX
 from souverain.vault.engine import drill as reports
 from souverain.vault.engine.drill import Report
+from souverain.vault.engine.restic.repository import Repository
 from souverain.vault.tests.conftest import Client, Server, restic
 
 SOURCE = str(Path(__file__).resolve().parents[3])
@@ -263,6 +264,44 @@ def test_a_budget_that_others_ate_meanwhile_is_no_fault(
     assert "reads" in town.server.refusals() and report.seconds < 60
 
 
+def test_directories_beyond_the_budget_are_never_read(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some are listed, drawn at random; what comes after, the bar included, reads no other."""
+    town.use(town.server.device(roles="backup", scope=town.scope))
+    monkeypatch.setattr(drill, "_LISTING_SHARE", 2500 / (16 << 20))
+    read: list[set[bytes]] = [set()]
+    tree, choose = Repository.tree, drill._choose
+
+    def spied(repository: Repository, name: bytes) -> Any:
+        read[-1].add(name)
+        return tree(repository, name)
+
+    def then(*given: Any) -> Any:
+        read.append(set())
+        return choose(*given)
+
+    monkeypatch.setattr(Repository, "tree", spied)
+    monkeypatch.setattr(drill, "_choose", then)
+    report = _run(town, progress=lambda done, total: None).report
+    assert report.verdict == "passed" and not report.whole_listing
+    assert 0 < report.files_in_snapshot < 31
+    listed, later = read
+    assert later and later <= listed
+
+
+def test_the_machine_s_drill_starts_without_django(town: Town) -> None:
+    code = (
+        "import sys\nfrom souverain.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    print('django' in sys.modules, file=sys.stderr)"
+    )
+    line = [sys.executable, "-c", code, *town.command()[3:]]
+    done = subprocess.run(
+        line, env={**os.environ, "PYTHONPATH": SOURCE}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "False")
+
+
 def test_a_report_that_cannot_leave_stays_and_the_next_drill_sends_it(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,7 +353,7 @@ def test_a_server_that_dies_meanwhile_is_no_fault_of_the_backup(
 def test_a_full_disk_here_is_no_fault_of_the_backup(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drill, "_SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(drill, "SPARE_BYTES", 1 << 60)
     with pytest.raises(drill.DrillError, match="Mo libres"):
         _run(town)
     assert town.left() == [] and town.kept() == []
