@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import orjson
@@ -26,6 +25,7 @@ from souverain.vault.audit import (
 )
 from souverain.vault.engine.tlog import note
 from souverain.vault.engine.tlog.leaves import Leaf
+from souverain.vault.whole import write_whole
 
 SHOWN = 50
 SAMPLE_BYTES = 8 << 20  # of data: half of what a device that only backs up may read in a day
@@ -82,25 +82,41 @@ def cli(
         kept = _kept(kept_in, key)
         others = [found for file in against if (found := Kept.parse(file.read_bytes()).note)]
         source = _source(repositories, folder, kept)
-        with _bar(hidden=as_json) as progress:
-            report = audit(
-                source,
-                kept,
-                others,
-                now=datetime.now(UTC),
-                chosen=(lambda living: living) if read_data else sample,
-                progress=progress,
-            )
-        cosigned, witness = False, None
-        if report.ok and report.seen is not None:
-            _write(kept_in, bytes(Kept(kept.key, report.seen, datetime.now(UTC))))
-            if cosign and isinstance(source, Server):
-                witness, cosigned = _cosign(source, report.seen, cosign)
+        chosen = (lambda living: living) if read_data else sample
+        with bar("Relecture", hidden=as_json) as progress:
+            done = run(source, kept_in, kept, others, chosen, cosign, progress)
     except (AuditError, note.NoteError, OSError) as error:
         raise click.ClickException(f"L'audit n'a pas pu se faire : {error}.") from error
-    _tell(report, kept_in, witness, cosigned, as_json)
-    if not report.ok or (cosign and not cosigned):
+    _tell(done.report, kept_in, done.witness, done.cosigned, as_json)
+    if not done.report.ok or (cosign and not done.cosigned):
         sys.exit(1)
+
+
+class Done(NamedTuple):
+    """An audit that was made: what it found, and the witness's key when it signed or tried to."""
+
+    report: Report
+    witness: note.Key | None
+    cosigned: bool
+
+
+def run(
+    source: Source,
+    kept_in: Path,
+    kept: Kept,
+    others: Sequence[note.Note],
+    chosen: Callable[[list[Leaf]], Iterable[Leaf]],
+    cosign: Path | None,
+    progress: Callable[[int, int], None],
+) -> Done:
+    """Audit; when nothing is found, keep the new checkpoint and sign it as a witness."""
+    report = audit(source, kept, others, now=datetime.now(UTC), chosen=chosen, progress=progress)
+    witness, cosigned = None, False
+    if report.ok and report.seen is not None:
+        write_whole(kept_in, bytes(Kept(kept.key, report.seen, datetime.now(UTC))))
+        if cosign and isinstance(source, Server):
+            witness, cosigned = _cosign(source, report.seen, cosign)
+    return Done(report, witness, cosigned)
 
 
 def _kept(file: Path, key: str | None) -> Kept:
@@ -129,9 +145,9 @@ def _source(repositories: tuple[Path, ...], folder: Path | None, kept: Kept) -> 
     return server
 
 
-def sample(living: list[Leaf]) -> list[Leaf]:
+def sample(living: list[Leaf], room: int = SAMPLE_BYTES) -> list[Leaf]:
     """All that is not data, and data drawn at random."""
-    drawn, room = [], SAMPLE_BYTES
+    drawn = []
     for leaf in random.SystemRandom().sample(living, len(living)):
         if leaf.object.type != "data":
             drawn.append(leaf)
@@ -142,39 +158,30 @@ def sample(living: list[Leaf]) -> list[Leaf]:
 
 
 def _cosign(server: Server, seen: note.Note, file: Path) -> tuple[note.Key, bool]:
-    secret = _witness_key(file)
-    name = f"{server.code}-{secret.public_key().public_bytes_raw().hex()[:8]}"
-    line = note.cosign(seen.text, name, secret, int(datetime.now(UTC).timestamp()))
-    return note.Key.of(name, secret, note.COSIGNATURE), server.cosign(str(line))
+    secret, key = _secret(file), witness_of(server.code, file)
+    line = note.cosign(seen.text, key.name, secret, int(datetime.now(UTC).timestamp()))
+    return key, server.cosign(str(line))
 
 
-def _witness_key(file: Path) -> Ed25519PrivateKey:
+def witness_of(code: str, file: Path) -> note.Key:
+    """The public half of a witness's key, as it is registered; the key is made when it is missing."""
+    secret = _secret(file)
+    name = f"{code}-{secret.public_key().public_bytes_raw().hex()[:8]}"
+    return note.Key.of(name, secret, note.COSIGNATURE)
+
+
+def _secret(file: Path) -> Ed25519PrivateKey:
     if not file.exists():
-        _write(file, Ed25519PrivateKey.generate().private_bytes_raw().hex().encode())
+        write_whole(file, Ed25519PrivateKey.generate().private_bytes_raw().hex().encode())
     try:
         return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.read_text()))
     except ValueError:
         raise AuditError(f"{file} n'est pas la clé d'un témoin") from None
 
 
-def _write(file: Path, content: bytes) -> None:
-    """Whole or not at all, for the owner alone."""
-    descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        Path(partial).replace(file)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(partial).unlink()
-        raise
-
-
 @contextmanager
-def _bar(*, hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    with click.progressbar(length=1, label="Relecture", file=sys.stderr, hidden=hidden) as bar:
+def bar(label: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.length = max(total, 1)
