@@ -347,7 +347,7 @@ def schedule(action: str, kind: str | None, yes: bool, home: Path | None, as_jso
         place = find_place(home)
         chosen = backup.load_settings(place)
         restic = shutil.which("restic")
-        job = schedules.job(place.address().set, place.folder, chosen.hour, restic)
+        job = schedules.job(place.address(), place.folder, chosen.hour, restic)
         kind = kind or _kind(action)
         said = ""
         if action == "remove":

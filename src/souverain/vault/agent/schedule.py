@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from shlex import quote
 from xml.sax.saxutils import escape
 
 from souverain.vault.agent import AgentError
+from souverain.vault.agent.place import Address
 from souverain.vault.whole import write_whole
 
 
@@ -31,6 +33,8 @@ class Job:
     program: tuple[str, ...]
     path: str
     """Where programs are found: a scheduler has fewer folders than a terminal."""
+    minute: int
+    """Of its own, so that not every town hall calls at once."""
 
     @property
     def name(self) -> str:
@@ -41,13 +45,14 @@ class Job:
         return (*self.program, "vault", "agent", "run", "--home", str(self.folder))
 
 
-def job(set_code: str, folder: Path, hour: time, restic: str | None) -> Job:
+def job(address: Address, folder: Path, hour: time, restic: str | None) -> Job:
     """For this very program, wherever it is installed."""
     beside = Path(sys.executable).with_name("souverain.exe" if os.name == "nt" else "souverain")
     program = (str(beside),) if beside.exists() else (sys.executable, "-m", "souverain")
     folders = [str(Path(restic).parent)] if restic else []
     folders += [each for each in ("/usr/local/bin", "/usr/bin", "/bin") if each not in folders]
-    return Job(set_code, folder, hour, program, ":".join(folders))
+    minute = zlib.crc32(address.device.encode()) % 60
+    return Job(address.set, folder, hour, program, ":".join(folders), minute)
 
 
 def kind() -> str:
@@ -90,6 +95,7 @@ Description=Sauvegarde de {job.set} au coffre-fort, chaque soir
 [Timer]
 OnCalendar=*-*-* {job.hour:%H:%M}:00
 Persistent=true
+RandomizedDelaySec=15min
 
 [Install]
 WantedBy=timers.target
@@ -102,11 +108,10 @@ def _systemd(word: str) -> str:
 
 
 def cron_line(job: Job) -> str:
-    """Each hour, at a minute of its own so that not every town hall calls at once."""
+    """Each hour: cron has no word for a missed start."""
     words = " ".join(map(quote, (*job.command, "--due")))
-    minute = sum(str(job.folder).encode()) % 60
     line = f"PATH={quote(job.path)} {words} >/dev/null 2>&1 {_mark(job)}"
-    return f"{minute} * * * * {line}".replace("%", "\\%")
+    return f"{job.minute} * * * * {line}".replace("%", "\\%")
 
 
 def _mark(job: Job) -> str:
