@@ -17,7 +17,7 @@ from souverain.vault.agent.state import (
 )
 
 LATE = timedelta(hours=26)
-STUCK = timedelta(hours=24)
+LONG = timedelta(hours=24)
 UNVERIFIED = timedelta(days=7)
 SKEW = timedelta(minutes=10)  # what a machine's clock may be off
 AGAIN = "lancez « souverain vault agent run »"
@@ -31,7 +31,7 @@ class Told(NamedTuple):
 def tell(state: State | None, now: datetime, *, running: bool, exposed: list[str]) -> Told:
     """`running`: whether a run is under way; `exposed`: the secrets that others can read."""
     wrong = list(_wrong(state, now, running))
-    text = " ".join([*wrong, _protected(state, now, bool(wrong))] if state else wrong).strip()
+    text = " ".join([*wrong, _protected(state, now)] if state else wrong).strip()
     if state and running and not wrong:
         text += " Une sauvegarde est en cours."
     if exposed:
@@ -39,7 +39,8 @@ def tell(state: State | None, now: datetime, *, running: bool, exposed: list[str
             f" Attention : {' et '.join(exposed)} {'sont lisibles' if exposed[1:] else 'est lisible'} "
             f"par d'autres comptes de ce poste ; réglez-le par « chmod 600 {' '.join(exposed)} »."
         )
-    return Told(not wrong, text.replace(THIN, NBSP))
+    is_protected = state is not None and state.saved is not None
+    return Told(is_protected and not wrong, text.replace(THIN, NBSP))
 
 
 def _wrong(state: State | None, now: datetime, running: bool) -> list[str]:
@@ -52,10 +53,10 @@ def _wrong(state: State | None, now: datetime, running: bool) -> list[str]:
             f"ALERTE : {state.check.message} Appelez le département, et gardez le fichier "
             "preuve.json tel quel."
         )
-    if state.was_cut and running and state.started_at and now - state.started_at > STUCK:
+    if state.was_cut and running and state.started_at and now - state.started_at > LONG:
         said.append(
-            f"Bloqué : une sauvegarde est en cours depuis {when(state.started_at, now)} ; redémarrez "
-            "ce poste."
+            f"Une sauvegarde est en cours depuis {when(state.started_at, now)} : la première peut "
+            "durer des jours, laissez ce poste allumé ; si ce n'est pas elle, redémarrez-le."
         )
     elif state.was_cut and not running and state.started_at:
         said.append(
@@ -93,10 +94,10 @@ def _wrong(state: State | None, now: datetime, running: bool) -> list[str]:
     return said
 
 
-def _protected(state: State, now: datetime, wrong: bool) -> str:
+def _protected(state: State, now: datetime) -> str:
     saved = state.saved
     if saved is None:
-        return "" if state.was_cut and not wrong else "Rien n'est encore protégé."
+        return "Rien n'est encore protégé."
     received = {
         VERIFIED: "reçue et vérifiée par le coffre-fort",
         RECEIVED: "reçue par le coffre-fort",

@@ -108,6 +108,8 @@ def _typed(told: dict[str, Any], kind: type[State | Saved | Check]) -> dict[str,
         elif not (isinstance(value, str) or (name == "outcome" and value is None)):
             raise ValueError(name)
         found[name] = value
+    if told:
+        raise ValueError(*told)
     return found
 
 

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -465,11 +466,16 @@ def test_killed_in_the_middle_the_next_run_goes_on(own: Server, line: Line, tmp_
     town = on(line, own, tmp_path, "tue")
     process = town.start("run")
     assert line.held.wait(60)
+    (started,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
     process.wait()
     line.release()
     with lock.alone(town.folder / "verrou", 30):
         pass  # restic, which the agent had started, has noticed
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{started}").exists():  # and the system has forgotten it
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert town.agent("status", status=1).startswith("Coupé")
     told = town.agent("run")
     assert told.startswith("Protégé : 1\xa0dossier, 3\xa0fichiers"), told
