@@ -166,12 +166,12 @@ def _backed_up(evening: _Evening, now: State, was_cut: bool) -> State:
                 raise AgentError(explained(done))
         if not waits:
             raise AgentError(
-                f"{_silent(answer, address)} Vérifiez la connexion à Internet, puis {AGAIN} : la "
+                f"{silent(answer, address)} Vérifiez la connexion à Internet, puis {AGAIN} : la "
                 "sauvegarde reprendra ce qui est déjà parti."
             )
         wait_s = waits.pop(0)
         evening.say(
-            f"{_silent(answer, address)} Nouvel essai dans {duration_fr(timedelta(seconds=wait_s))}."
+            f"{silent(answer, address)} Nouvel essai dans {duration_fr(timedelta(seconds=wait_s))}."
         )
         time.sleep(wait_s)
 
@@ -199,10 +199,10 @@ def escaped(path: str) -> str:
     return "".join(special.get(each, each) for each in path)
 
 
-def _silent(answer: Answer, address: Address) -> str:
-    if answer.status is None:
-        return f"Le coffre-fort ({address.host}) ne répond pas."
+def silent(answer: Answer, address: Address) -> str:
     said = f" (« {answer.sentence} »)" if answer.sentence else ""
+    if answer.status is None:
+        return f"Le coffre-fort ({address.host}) ne répond pas{said}."
     return f"Le coffre-fort ({address.host}) a répondu {answer.status}{said}."
 
 

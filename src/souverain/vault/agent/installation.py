@@ -102,16 +102,13 @@ def _repository(place: Place, program: str) -> tuple[bool, bool]:
     answer = ask(address)
     if answer.status is None:
         raise AgentError(
-            f"Le coffre-fort ({address.host}) ne répond pas : vérifiez la connexion à Internet, et "
-            "l'adresse dans depot.txt."
+            f"{backup.silent(answer, address)} Vérifiez la connexion à Internet, et l'adresse dans "
+            "depot.txt."
         )
     if answer.status in backup.REFUSED:
         raise AgentError(backup.REFUSED[answer.status])
     if answer.status not in (200, 404):
-        raise AgentError(
-            f"Le coffre-fort ({address.host}) a répondu {answer.status} "
-            f"{f'« {answer.sentence} » ' if answer.sentence else ''}: recommencez plus tard."
-        )
+        raise AgentError(f"{backup.silent(answer, address)} Recommencez plus tard.")
     new, drew = answer.status == 404, False
     if not place.password.exists():
         if not new:

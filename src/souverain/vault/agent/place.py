@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from souverain.vault.agent import AgentError
 HOME = Path("coffre-fort")
 _SECRET_MAX_BYTES = 4096
 _PAST = ".passe-"
+_PAST_MAX_S = 24 * 3600
 _IN_URL = re.compile(r"(://[^\s/:@]*):[^\s/@]*@")
 
 
@@ -131,8 +133,9 @@ class Place:
     def at(self, address: Address, moment: str | None) -> Iterator[Path]:
         """The file of an address for restic: depot.txt, or one that lives as long as it is read."""
         for left in self.folder.glob(f"{_PAST}*"):
-            with suppress(OSError):  # of a program that was killed
-                left.unlink()
+            with suppress(OSError):  # of a program that was killed: nobody reads for so long
+                if time.time() - left.stat().st_mtime > _PAST_MAX_S:
+                    left.unlink()
         if moment is None:
             yield self.repository
             return

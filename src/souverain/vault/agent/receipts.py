@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import requests
 
@@ -39,11 +38,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Answer:
-    """Of the server: its status (None when it does not answer), what it says, and its clock."""
+    """Of the server: its status (None when it does not answer), and what it says."""
 
     status: int | None
     sentence: str = ""
-    date: datetime | None = None
 
 
 def ask(address: Address, moment: str | None = None) -> Answer:
@@ -62,14 +60,12 @@ def ask(address: Address, moment: str | None = None) -> Answer:
             )
         ) as answer:
             start = next(answer.iter_content(1000), b"")
+    except requests.exceptions.SSLError:
+        return Answer(None, "connexion chiffrée refusée : ce poste est-il à l'heure ?")
     except (requests.RequestException, OSError, ValueError):
         return Answer(None)
-    try:
-        date = parsedate_to_datetime(answer.headers.get("date", ""))
-    except ValueError:
-        date = None
     sentence = "" if answer.status_code == 200 else start.decode(errors="replace").strip()
-    return Answer(answer.status_code, shown(address.hide(sentence)), date)
+    return Answer(answer.status_code, shown(address.hide(sentence)))
 
 
 # Whether it has it -------------------------------------------------------------------------------
@@ -215,7 +211,7 @@ def _audited(
         return _told(VERIFIED, snapshot, "", cosigned=done.cosigned)
     found = done.report.findings
     more = f" (et {len(found) - 1} autres défauts)" if len(found) > 1 else ""
-    return _told(FAULTY, snapshot, f"{shown(found[0].message)}{more}")
+    return _told(FAULTY, snapshot, f"{shown(found[0].message).rstrip('.')}{more}.")
 
 
 def kept_in(place: Place, log_key: str, code: str) -> Kept:

@@ -18,7 +18,7 @@ from typing import Any
 
 from souverain.core.format import PARIS, datetime_fr
 from souverain.vault.agent import AgentError, stock
-from souverain.vault.agent.backup import escaped
+from souverain.vault.agent.backup import escaped, silent
 from souverain.vault.agent.place import Address, Place, shown
 from souverain.vault.agent.receipts import Progress, ask
 
@@ -136,10 +136,7 @@ class Reader:
     def why(self, done: stock.Done) -> str:
         answer = ask(self.address, self.moment)
         if answer.status is None:
-            return (
-                f"Le coffre-fort ({self.address.host}) ne répond pas : vérifiez la connexion à "
-                "Internet, puis recommencez."
-            )
+            return f"{silent(answer, self.address)} Vérifiez la connexion à Internet, puis recommencez."
         if answer.status != 200:
             return f"Le coffre-fort refuse : {answer.sentence or answer.status}"
         if done.says("config/> does not exist", "config file does not exist"):

@@ -21,8 +21,10 @@ from typing import Any
 
 import pytest
 
+from souverain.vault import audit
 from souverain.vault.agent import lock, receipts
 from souverain.vault.agent.place import Place
+from souverain.vault.agent.state import Check
 from souverain.vault.tests.conftest import SOURCE, Client, Server, same
 
 CODE = "21231"
@@ -584,22 +586,18 @@ def test_what_the_records_never_had_is_no_receipt(own: Server, tmp_path: Path) -
 
 
 class Hostile(BaseHTTPRequestHandler):
-    """Answers whatever the test wants."""
+    """Answers whatever the test wants, as the address of a deposit set of nobody's."""
 
-    answer = b""
-    endless = False
-    status = 200
+    answer, status, pause, endless = b"", 200, "", False
 
     def do_GET(self) -> None:
         self.send_response(self.status)
-        self.send_header("retry-after", "1000000")
+        self.send_header("retry-after", self.pause)
         self.end_headers()
-        try:
+        with contextlib.suppress(OSError):
             self.wfile.write(self.answer)
             while self.endless:
                 self.wfile.write(b" " * (1 << 20))
-        except OSError:
-            pass
 
     do_HEAD = do_POST = do_GET
 
@@ -607,47 +605,56 @@ class Hostile(BaseHTTPRequestHandler):
         pass
 
 
+@contextlib.contextmanager
+def hostile(tmp_path: Path, **does: Any) -> Iterator[Town]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("One", (Hostile,), does))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"rest:http://a:b@127.0.0.1:{server.server_port}/vault/{CODE}/general/"
+        town = Town(tmp_path / "mairie", address)
+        (town.folder / "motdepasse.txt").write_text("x")
+        yield town
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def asked(town: Town) -> Check:
+    place = Place(town.folder)
+    return receipts.check(
+        place, place.address(), "", "ab" * 4, reads_data=True, progress=lambda *_: None
+    )[0]
+
+
 @pytest.mark.parametrize(
     "answer", [b"null", b"[1,2]", b"[" * 100_000, b'{"a":1}', b"\xff\x00", b'[["data"]]']
 )
 def test_a_server_that_answers_anything(tmp_path: Path, answer: bytes) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("One", (Hostile,), {"answer": answer}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        town = Town(
-            tmp_path / "mairie",
-            f"rest:http://a:b@127.0.0.1:{server.server_port}/vault/{CODE}/general/",
-        )
-        (town.folder / "motdepasse.txt").write_text("x")
-        place = Place(town.folder)
-        found, _ = receipts.check(
-            place, place.address(), "", "ab" * 4, reads_data=True, progress=lambda *_: None
-        )
+    with hostile(tmp_path, answer=answer) as town:
+        found = asked(town)
         assert found.outcome == "unknown" and "n'a pas pu se faire" in found.message
-        assert "Traceback" not in town.agent("run", status=1)
-    finally:
-        server.shutdown()
-        server.server_close()
+        server = audit.Server([(town.folder / "depot.txt").read_text()])
+        with pytest.raises(audit.AuditError):
+            server.records("general")
 
 
 def test_a_server_that_never_ends_its_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("souverain.vault.audit._ANSWER_MAX_BYTES", 8 << 20)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("One", (Hostile,), {"endless": True}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        town = Town(
-            tmp_path / "mairie",
-            f"rest:http://a:b@127.0.0.1:{server.server_port}/vault/{CODE}/general/",
-        )
-        (town.folder / "motdepasse.txt").write_text("x")
-        place = Place(town.folder)
-        assert receipts.ask(place.address()).status == 200
-        found, _ = receipts.check(
-            place, place.address(), "", "ab" * 4, reads_data=True, progress=lambda *_: None
-        )
+    with hostile(tmp_path, endless=True) as town:
+        assert receipts.ask(Place(town.folder).address()).status == 200
+        found = asked(town)
         assert found.outcome == "unknown" and "démesurée" in found.message
-    finally:
-        server.shutdown()
-        server.server_close()
+
+
+@pytest.mark.parametrize("pause", ["1000000000", "nan", "-1", "\u00b2", ""])
+def test_a_server_that_wants_one_to_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: str
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("souverain.vault.audit.time.sleep", waited.append)
+    with hostile(tmp_path, status=503, pause=pause, answer=b"\x1b[31moccup\xe9") as town:
+        found = asked(town)
+    assert found.outcome == "unknown" and "\x1b" not in found.message
+    assert waited and max(waited) <= 30 and min(waited) >= 0

@@ -493,6 +493,7 @@ def test_the_address_of_a_past_moment_goes_with_its_use(tmp_path: Path) -> None:
     place = Place(tmp_path)
     (tmp_path / "depot.txt").write_text("rest:http://ab:cd@localhost/vault/21231/general/")
     (tmp_path / ".passe-left").write_text("of a program that was killed")
+    os.utime(tmp_path / ".passe-left", (0, 0))
     with place.at(place.address(), "2026-11-23T17:00:00Z") as file:
         assert file.read_text().endswith("general@2026-11-23T17:00:00Z/")
         assert file.stat().st_mode & 0o077 == 0
