@@ -205,8 +205,7 @@ def remove(job: Job, kind: str) -> None:
 
 
 def _units() -> Path:
-    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(config) / "systemd" / "user"
+    return Path.home() / ".config" / "systemd" / "user"
 
 
 def _windows(job: Job) -> None:

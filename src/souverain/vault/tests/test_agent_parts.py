@@ -415,7 +415,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
             env={
                 **os.environ,
                 "PATH": f"{programs}:/usr/bin:/bin",
-                "XDG_CONFIG_HOME": str(tmp_path / "config"),
+                "HOME": str(tmp_path),
             },
             input=given,
             capture_output=True,
@@ -432,7 +432,7 @@ def test_cron_is_set_once_and_keeps_its_other_lines(
 ) -> None:
     (tmp_path / "cron").write_text("0 1 * * * autre # coffre-fort-general-2\n")
     first = machine("--with", "cron")
-    assert not list(tmp_path.glob("config")) and "autre" in (tmp_path / "cron").read_text()
+    assert not (tmp_path / ".config").exists() and "autre" in (tmp_path / "cron").read_text()
     machine("--install", "--with", "cron")
     machine("--install", "--with", "cron")
     lines = (tmp_path / "cron").read_text().splitlines()
@@ -447,7 +447,7 @@ def test_cron_is_set_once_and_keeps_its_other_lines(
 def test_systemd_is_set_once_and_taken_away(machine: Callable[..., str], tmp_path: Path) -> None:
     told = json.loads(machine("--install", "--json"))
     assert told["with"] == "systemd" and "20:30" in told["text"]
-    units = tmp_path / "config/systemd/user"
+    units = tmp_path / ".config/systemd/user"
     before = {file.name: file.read_text() for file in units.iterdir()}
     assert sorted(before) == ["coffre-fort-general.service", "coffre-fort-general.timer"]
     assert "OnCalendar=*-*-* 20:30:00" in before["coffre-fort-general.timer"]
