@@ -64,6 +64,7 @@ def _bar(label: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.pos)
 
         yield progress
+        bar.update((bar.length or 1) - bar.pos)  # restic says no end
 
 
 def _print(content: dict[str, Any]) -> None:
