@@ -92,6 +92,19 @@ def _audit(scene: Scene) -> list[str]:
     return ["--checkpoint", "preuve.json", "--folder", ".", "--key", key]
 
 
+def _machine(*words: str) -> Callable[[Scene], list[str]]:
+    """A town hall's machine that reaches nobody."""
+
+    def made(scene: Scene) -> list[str]:
+        Path("depot.txt").write_text("rest:http://a:b@127.0.0.1:1/vault/21231/general/")
+        Path("motdepasse.txt").write_text("x")
+        if words == ("--print",):
+            Path("agent.toml").write_text("dossiers = ['/mairie']")
+        return list(words)
+
+    return made
+
+
 def _sip(scene: Scene) -> list[str]:
     Path("versement.zip").write_bytes(b"")
     return ["versement.zip"]
@@ -117,6 +130,12 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
         *("--email", "a@exemple.fr"),
         *("--organisation", DIJON, "--role", "commune-admin"),
     ],
+    "vault agent find": _machine("acte"),
+    "vault agent restore": _machine("--to", "RETOUR"),
+    "vault agent run": _machine(),
+    "vault agent schedule": _machine("--print"),
+    "vault agent setup": _machine("."),
+    "vault agent status": _machine(),
     "vault announce": lambda scene: [
         *("--commune", DIJON, "--set", scene.targets[DIJON].records[DepositSet].code),
         *("--bytes", "1000000000", "--reason", "registres"),
@@ -156,6 +175,11 @@ REFUSED = {
     "territory import outlines",
     "job run",
     "membership verify",
+    "vault agent find",
+    "vault agent restore",
+    "vault agent run",
+    "vault agent setup",
+    "vault agent status",
     "vault audit",
     "vault log proof",
     "vault recovery combine",

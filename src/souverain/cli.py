@@ -30,6 +30,7 @@ _ROOMS = {"territory": "territory", "vault": "vault", "membership": "portal"}
 # What starts without Django or a database, by the words of the command.
 _ALONE = {
     "vault": {
+        "agent": "souverain.vault.agent_commands",
         "audit": "souverain.vault.audit_commands",
         "drill": "souverain.vault.drill_commands",
         "repository": "souverain.vault.repository_commands",

@@ -12,12 +12,14 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
+import orjson
 import requests
 
 from souverain.vault.engine import stamp
@@ -30,6 +32,8 @@ SETTLING = timedelta(minutes=10)  # for an event to have its leaf: the worker ad
 SKEW = timedelta(hours=1)  # between this machine's clock and the server's
 _TIMEOUT_S = 60
 _AGAIN = 5  # times that a busy server is asked
+_PAUSE_MAX_S = 30
+_ANSWER_MAX_BYTES = 256 << 20  # the records of a million objects
 V2 = "application/vnd.x.restic.rest.v2"
 
 
@@ -524,60 +528,121 @@ class Server:
     def ask(
         self, method: str, set_code: str, path: str, *, known: Sequence[int] = (), **extra: Any
     ) -> requests.Response:
-        """One request, below `/vault/<INSEE>/`. Raises AuditError without an answer, Refused for
-        401, 403 and a server that stays busy, unless the status is `known` to the caller."""
+        """One request, below `/vault/<INSEE>/`: an answer whose body is still to be read (`whole`), so
+        that its length is bounded. Raises AuditError without an answer, Refused for 401, 403 and a
+        server that stays busy, unless the status is `known` to the caller."""
         session, url = self._sessions[set_code], self._urls[set_code] + path
+        extra |= {"timeout": _TIMEOUT_S, "allow_redirects": False, "stream": method != "HEAD"}
         try:
             for turn in range(_AGAIN):
-                answer = session.request(
-                    method, url, timeout=_TIMEOUT_S, allow_redirects=False, **extra
-                )
+                answer = session.request(method, url, **extra)
                 if answer.status_code not in (429, 503) or turn == _AGAIN - 1:
                     break
-                time.sleep(float(answer.headers.get("retry-after", "1")))
+                answer.close()
+                time.sleep(_pause_s(answer))
         except (requests.RequestException, OSError) as error:
             host = urlsplit(url).netloc
             raise AuditError(f"le coffre-fort ({host}) ne répond pas") from error
         if answer.status_code in {401, 403, 429, 503} - set(known):
-            told = answer.text.strip().rstrip(".") if method != "HEAD" else "accès refusé"
+            told = "accès refusé" if method == "HEAD" else sentence(answer)
             status = answer.status_code
             raise Refused(f"le coffre-fort refuse : {told} ({status})", status)
         return answer
 
+    def _get(self, set_code: str, path: str, **extra: Any) -> bytes | None:
+        answer = self.ask("GET", set_code, path, **extra)
+        if answer.status_code != 200:
+            answer.close()
+            return None
+        return whole(answer)
+
     def log(self, path: str) -> bytes | None:
-        answer = self.ask("GET", self.sets[0], f"log/{path}")
-        return answer.content if answer.status_code == 200 else None
+        return self._get(self.sets[0], f"log/{path}")
 
     def records(self, set_code: str) -> list[Row] | None:
-        answer = self.ask("GET", set_code, f"log/records/{set_code}")
-        if answer.status_code != 200:
+        content = self._get(set_code, f"log/records/{set_code}")
+        if content is None:
             raise AuditError(f"le coffre-fort ne montre pas les enregistrements de {set_code}")
-        return [
-            Row(Name(set_code, type, name), size, born, died, reaped)
-            for type, name, size, born, died, reaped in answer.json()
-        ]
+        with understood():
+            return [
+                Row(Name(set_code, _text(type), _text(name)), int(size), *map(_text, instants))
+                for type, name, size, *instants in orjson.loads(content)
+            ]
 
     def listing(self, set_code: str, type: str, at: str) -> dict[str, int] | None:
-        answer = self.ask("GET", set_code, f"{set_code}@{at}/{type}/", headers={"accept": V2})
-        if answer.status_code != 200:
+        """At an instant, or with an empty one now."""
+        path = f"{set_code}@{at}/{type}/" if at else f"{set_code}/{type}/"
+        content = self._get(set_code, path, headers={"accept": V2})
+        if content is None:
             return None
-        return {item["name"]: item["size"] for item in answer.json()}
+        with understood():
+            return {_text(item["name"]): int(item["size"]) for item in orjson.loads(content)}
 
     def size(self, name: Name, at: str) -> int | None:
         answer = self.ask("HEAD", name.set, _past(name, at))
-        return int(answer.headers["content-length"]) if answer.status_code == 200 else None
+        with understood():
+            return int(answer.headers["content-length"]) if answer.status_code == 200 else None
 
     def content(self, name: Name, at: str) -> Iterator[bytes] | None:
-        answer = self.ask("GET", name.set, _past(name, at), stream=True)
+        answer = self.ask("GET", name.set, _past(name, at))
         if answer.status_code != 200:
+            answer.close()
             return None
         return _chunks(answer)
+
+    def file(self, set_code: str, path: str) -> bytes | None:
+        """A small file of a repository as it is now: `config`, or below `keys`, `index`,
+        `snapshots`."""
+        return self._get(set_code, f"{set_code}/{path}")
 
     def cosign(self, line: str) -> bool:
         """Send a witness's signature; False when it is not, or no longer, of the current
         checkpoint by a registered key."""
         answer = self.ask("POST", self.sets[0], "log/cosignature", data=line.encode())
+        answer.close()
         return answer.status_code == 200
+
+
+def _pause_s(answer: requests.Response) -> float:
+    told = answer.headers.get("retry-after", "")
+    return min(int(told), _PAUSE_MAX_S) if told.isascii() and told.isdigit() else 1
+
+
+def whole(answer: requests.Response) -> bytes:
+    """The body, bounded. Raises AuditError."""
+    content = bytearray()
+    try:
+        for chunk in answer.iter_content(1 << 20):
+            content += chunk
+            if len(content) > _ANSWER_MAX_BYTES:
+                raise AuditError("une réponse du coffre-fort est démesurée")
+    except requests.RequestException as error:
+        raise AuditError("la ligne a été coupée") from error
+    finally:
+        answer.close()
+    return bytes(content)
+
+
+def sentence(answer: requests.Response) -> str:
+    """What the server says of a refusal, as what can be printed."""
+    start = next(_chunks(answer), b"")[:1000].decode(errors="replace")
+    answer.close()
+    return "".join(each if each.isprintable() else " " for each in start).strip().rstrip(".")
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """What a server answers may be anything."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise AuditError("une réponse du coffre-fort est illisible") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _chunks(answer: requests.Response) -> Iterator[bytes]:

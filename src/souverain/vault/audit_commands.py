@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import orjson
@@ -24,6 +25,7 @@ from souverain.vault.audit import (
 )
 from souverain.vault.engine.tlog import note
 from souverain.vault.engine.tlog.leaves import Leaf
+from souverain.vault.whole import write_whole
 
 SHOWN = 50
 SAMPLE_BYTES = 8 << 20  # of data: half of what a device that only backs up may read in a day
@@ -80,25 +82,41 @@ def cli(
         kept = _kept(kept_in, key)
         others = [found for file in against if (found := Kept.parse(file.read_bytes()).note)]
         source = _source(repositories, folder, kept)
-        with _bar(hidden=as_json) as progress:
-            report = audit(
-                source,
-                kept,
-                others,
-                now=datetime.now(UTC),
-                chosen=(lambda living: living) if read_data else sample,
-                progress=progress,
-            )
-        cosigned, key_of_witness = False, None
-        if report.ok and report.seen is not None:
-            witness.write_whole(kept_in, bytes(Kept(kept.key, report.seen, datetime.now(UTC))))
-            if cosign and isinstance(source, Server):
-                key_of_witness, cosigned = _cosign(source, report.seen, cosign)
+        chosen = (lambda living: living) if read_data else sample
+        with bar("Relecture", hidden=as_json) as progress:
+            done = run(source, kept_in, kept, others, chosen, cosign, progress)
     except (AuditError, note.NoteError, OSError) as error:
         raise click.ClickException(f"L'audit n'a pas pu se faire : {error}.") from error
-    _tell(report, kept_in, key_of_witness, cosigned, as_json)
-    if not report.ok or (cosign and not cosigned):
+    _tell(done.report, kept_in, done.witness, done.cosigned, as_json)
+    if not done.report.ok or (cosign and not done.cosigned):
         sys.exit(1)
+
+
+class Done(NamedTuple):
+    """An audit that was made: what it found, and the witness's key when it signed or tried to."""
+
+    report: Report
+    witness: note.Key | None
+    cosigned: bool
+
+
+def run(
+    source: Source,
+    kept_in: Path,
+    kept: Kept,
+    others: Sequence[note.Note],
+    chosen: Callable[[list[Leaf]], Iterable[Leaf]],
+    cosign: Path | None,
+    progress: Callable[[int, int], None],
+) -> Done:
+    """Audit; when nothing is found, keep the new checkpoint and sign it as a witness."""
+    report = audit(source, kept, others, now=datetime.now(UTC), chosen=chosen, progress=progress)
+    signer, cosigned = None, False
+    if report.ok and report.seen is not None:
+        write_whole(kept_in, bytes(Kept(kept.key, report.seen, datetime.now(UTC))))
+        if cosign and isinstance(source, Server):
+            signer, cosigned = _cosign(source, report.seen, cosign)
+    return Done(report, signer, cosigned)
 
 
 def _kept(file: Path, key: str | None) -> Kept:
@@ -127,9 +145,9 @@ def _source(repositories: tuple[Path, ...], folder: Path | None, kept: Kept) -> 
     return server
 
 
-def sample(living: list[Leaf]) -> list[Leaf]:
+def sample(living: list[Leaf], room: int = SAMPLE_BYTES) -> list[Leaf]:
     """All that is not data, and data drawn at random."""
-    drawn, room = [], SAMPLE_BYTES
+    drawn = []
     for leaf in random.SystemRandom().sample(living, len(living)):
         if leaf.object.type != "data":
             drawn.append(leaf)
@@ -147,8 +165,8 @@ def _cosign(server: Server, seen: note.Note, file: Path) -> tuple[note.Key, bool
 
 
 @contextmanager
-def _bar(*, hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    with click.progressbar(length=1, label="Relecture", file=sys.stderr, hidden=hidden) as bar:
+def bar(label: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.length = max(total, 1)

@@ -42,6 +42,7 @@ from souverain.vault.engine.restic.repository import Repository, Source, WrongPa
 from souverain.vault.engine.restic.trees import Node
 from souverain.vault.engine.tlog.note import Key
 from souverain.vault.restoration import MAX_DEPTH, Restoration, Selection
+from souverain.vault.whole import write_whole
 
 SAMPLE_BYTES = 64 << 20
 FILES = 50
@@ -133,7 +134,7 @@ def run(
     )
     at = report.at.replace(":", "-")
     own = folder / f"{PENDING}-{vault.set_code}-{at}.note"
-    witness.write_whole(own, str(reports.sign(report, secret)).encode())
+    write_whole(own, str(reports.sign(report, secret)).encode())
     return _deliver(vault, folder, report, own)
 
 

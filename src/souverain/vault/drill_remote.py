@@ -32,7 +32,8 @@ class Remote:
         answer = self._server.ask("GET", self.set_code, f"{self.set_code}/drills")
         if answer.status_code != 200:
             raise audit.AuditError("ce coffre-fort ne prend pas d'essais de restauration")
-        return dict(answer.json())
+        with audit.understood():
+            return dict(orjson.loads(audit.whole(answer)))
 
     def left_bytes(self) -> int | None:
         left = self._offer()["left_bytes"]
@@ -47,11 +48,12 @@ class Remote:
         path = f"{self.set_code}/drills"
         answer = self._server.ask("POST", self.set_code, path, data=report, known=(403,))
         if answer.status_code == 200:
-            return {"accepted": True, **answer.json()}
+            with audit.understood():
+                return {"accepted": True, **orjson.loads(audit.whole(answer))}
         if answer.status_code == 409:  # it came before, and the answer was lost
             return {"accepted": True, "known_key": None}
         if answer.status_code in (400, 403, 413):
-            return {"accepted": False, "said": answer.text.strip()}
+            return {"accepted": False, "said": f"{audit.sentence(answer)}."}
         raise audit.AuditError(f"le coffre-fort répond {answer.status_code}")
 
     # As a source.
@@ -61,6 +63,7 @@ class Remote:
         where = f"{self.set_code}@{self.moment}/{path}"
         try:
             answer = self._server.ask("GET", self.set_code, where, headers=headers)
+            content = audit.whole(answer)
         except audit.AuditError as error:
             status = error.status if isinstance(error, audit.Refused) else 0
             self.stopped = Limit.BUDGET if status == 403 else Limit.NETWORK
@@ -68,8 +71,8 @@ class Remote:
         if answer.status_code == 404:
             raise FileNotFoundError(path)
         if answer.status_code not in (200, 206):
-            raise FormatError(answer.text.strip().rstrip(".") or "Le fichier est trop court")
-        return answer.content
+            raise FormatError("Le coffre-fort ne peut pas rendre ce fichier")
+        return content
 
     def _read(self, kind: str, name: str, offset: int, length: int) -> bytes:
         asked = f"bytes={offset}-{offset + length - 1}" if offset >= 0 else f"bytes={offset}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from souverain.vault.audit import AuditError
 from souverain.vault.engine.tlog.note import COSIGNATURE, Key
+from souverain.vault.whole import write_whole
 
 
 def secret_in(file: Path) -> Ed25519PrivateKey:
@@ -27,18 +25,3 @@ def key_of(code: str, secret: Ed25519PrivateKey) -> Key:
     """Its public half, as one registers it."""
     name = f"{code}-{secret.public_key().public_bytes_raw().hex()[:8]}"
     return Key.of(name, secret, COSIGNATURE)
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Whole or not at all, for the owner alone."""
-    descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        Path(partial).replace(file)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(partial).unlink()
-        raise
