@@ -159,13 +159,28 @@ def run(home: Path | None, due: bool, as_json: bool) -> None:
         if due and not backup.is_due(backup.load_settings(place), _state(place), _now()):
             _tell_state(sentence.Told(True, "La sauvegarde du jour est faite."), None, as_json)
             return
-        screen = backup.Screen(
-            lambda label: _bar(label, hidden=as_json), lambda text: click.echo(text, err=True)
-        )
-        done = backup.run(place, screen)
+        done = backup.run(place, _screen(as_json))
         told = sentence.tell(done, _now(), running=False, exposed=place.exposed())
     _tell_state(told, done, as_json)
     if not told.ok or done.outcome != states.COMPLETE:
+        sys.exit(1)
+
+
+@cli.command()
+@_home
+@_json
+def drill(home: Path | None, as_json: bool) -> None:
+    """Essayer maintenant de restaurer un échantillon ; chaque semaine, « run » le fait aussi."""
+    from souverain.vault.agent import backup, sentence, trial
+
+    if os.name != "posix":
+        raise click.ClickException("L'essai de restauration ne se fait pas encore sous Windows.")
+    with _faults_told():
+        place = find_place(home)
+        done = backup.drill(place, _screen(as_json))
+        told = sentence.tell(done, _now(), running=False, exposed=place.exposed())
+    _tell_state(told, done, as_json)
+    if not done.trial or done.trial.outcome != trial.PASSED:
         sys.exit(1)
 
 
@@ -184,6 +199,14 @@ def status(home: Path | None, as_json: bool) -> None:
     _tell_state(told, found, as_json)
     if not told.ok:
         sys.exit(1)
+
+
+def _screen(as_json: bool) -> Any:
+    from souverain.vault.agent.backup import Screen
+
+    return Screen(
+        lambda label: _bar(label, hidden=as_json), lambda text: click.echo(text, err=True)
+    )
 
 
 def _now() -> datetime:

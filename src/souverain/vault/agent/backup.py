@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from souverain.core.format import duration_fr
-from souverain.vault.agent import AgentError, lock, settings, state, stock
+from souverain.vault.agent import AgentError, lock, settings, state, stock, trial
 from souverain.vault.agent.place import Address, Place, shown
 from souverain.vault.agent.receipts import Answer, Progress, ask, check
 from souverain.vault.agent.sentence import AGAIN, unreadable
@@ -98,7 +98,22 @@ def run(place: Place, screen: Screen) -> State:
         else:
             with screen.bar("Vérification") as read:
                 now = _checked(evening, now, read)
+            if trial.is_due(now, datetime.now(UTC)):
+                now = _tried(place, now, screen)
         return state.keep(place.state, now, finished_at=datetime.now(UTC))
+
+
+def drill(place: Place, screen: Screen) -> State:
+    """A restore drill, now. Raises Busy."""
+    with lock.alone(place.lock):
+        return state.keep(place.state, _tried(place, _before(place), screen))
+
+
+def _tried(place: Place, now: State, screen: Screen) -> State:
+    with screen.bar("Essai de restauration") as restored:
+        found = trial.attempt(place, restored)
+    passed_at = found.at if found.outcome == trial.PASSED else now.restored_at
+    return replace(now, trial=found, restored_at=passed_at)
 
 
 def _before(place: Place) -> State:

@@ -19,6 +19,7 @@ from souverain.vault.agent.state import (
 LATE = timedelta(hours=26)
 LONG = timedelta(hours=24)
 UNVERIFIED = timedelta(days=7)
+UNTRIED = timedelta(days=35)
 SKEW = timedelta(minutes=10)  # what a machine's clock may be off
 AGAIN = "lancez « souverain vault agent run »"
 
@@ -52,6 +53,11 @@ def _wrong(state: State | None, now: datetime, running: bool) -> list[str]:
         said.append(
             f"ALERTE : {state.check.message} Appelez le département, et gardez le fichier "
             "preuve.json tel quel."
+        )
+    if state.trial and state.trial.outcome == "failed":
+        said.append(
+            f"ALERTE : l'essai de restauration a échoué {when(state.trial.at, now)}. "
+            f"{state.trial.message} Appelez le département."
         )
     if state.was_cut and running and state.started_at and now - state.started_at > LONG:
         said.append(
@@ -91,6 +97,11 @@ def _wrong(state: State | None, now: datetime, running: bool) -> list[str]:
             f"Non vérifié depuis le {date_fr(state.unverified_since)} : appelez le département, qui "
             "doit laisser vérifier le coffre-fort."
         )
+    if state.restored_at and now - state.restored_at > UNTRIED:
+        said.append(
+            f"Aucun essai de restauration réussi depuis le {date_fr(state.restored_at)}. "
+            f"{state.trial.message if state.trial else ''}".strip()
+        )
     return said
 
 
@@ -113,6 +124,10 @@ def _protected(state: State, now: datetime) -> str:
     )
     if check and known and check.outcome not in (VERIFIED, FAULTY) and check.message:
         text += f" {check.message}"
+    if state.restored_at:
+        text += f" Essai de restauration réussi {when(state.restored_at, now)}."
+    elif state.trial and state.trial.outcome != "failed":
+        text += f" Essai de restauration pas encore réussi : {state.trial.message}"
     if saved.files * 2 < state.files_before:
         text += (
             f" Attention : il y avait {_count(state.files_before, 'fichier')} la fois d'avant ; un "

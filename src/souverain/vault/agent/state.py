@@ -44,6 +44,18 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """The last restore drill: `passed`, `failed`, `unfinished`, or `unknown` (not made). `sent`:
+    whether the vault has its signed report."""
+
+    at: datetime
+    outcome: str
+    message: str = ""
+    files: int = 0
+    sent: bool = False
+
+
+@dataclass(frozen=True)
 class State:
     """`outcome` is None from the start of a run to its end. `message`: why it is not complete."""
 
@@ -61,6 +73,9 @@ class State:
     """Since when no check could be made to its end; None when the last one was."""
     sampled_on: str = ""
     """The day on which the check last read data, of which a day allows little."""
+    trial: Trial | None = None
+    restored_at: datetime | None = None
+    """When a drill last passed."""
 
     @property
     def was_cut(self) -> bool:
@@ -72,10 +87,11 @@ def parse(content: bytes) -> State:
     """Raises AgentError."""
     try:
         told = orjson.loads(content)
-        saved, check = told.pop("saved"), told.pop("check")
+        saved, check, trial = told.pop("saved"), told.pop("check"), told.pop("trial")
         return State(
             saved=Saved(**_typed(saved, Saved)) if saved else None,
             check=Check(**_typed(check, Check)) if check else None,
+            trial=Trial(**_typed(trial, Trial)) if trial else None,
             **_typed(told, State),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -84,14 +100,14 @@ def parse(content: bytes) -> State:
         ) from None
 
 
-_INSTANTS = ("at", "received_at", "started_at", "finished_at", "unverified_since")
+_INSTANTS = ("at", "received_at", "started_at", "finished_at", "unverified_since", "restored_at")
 _NUMBERS = ("folders", "files", "bytes", "unreadable_count", "files_before")
 
 
-def _typed(told: dict[str, Any], kind: type[State | Saved | Check]) -> dict[str, Any]:
+def _typed(told: dict[str, Any], kind: type[State | Saved | Check | Trial]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in (each.name for each in fields(kind)):
-        if name in ("saved", "check"):
+        if name in ("saved", "check", "trial"):
             continue
         value = told.pop(name)
         if name in _INSTANTS:
@@ -103,7 +119,7 @@ def _typed(told: dict[str, Any], kind: type[State | Saved | Check]) -> dict[str,
                 raise ValueError(name)
         elif name == "unreadable":
             value = tuple(map(str, value))
-        elif name == "cosigned":
+        elif name in ("cosigned", "sent"):
             value = bool(value)
         elif not (isinstance(value, str) or (name == "outcome" and value is None)):
             raise ValueError(name)

@@ -138,6 +138,9 @@ def test_the_first_day_of_a_machine(own: Server, tmp_path: Path) -> None:
     state = town.state()
     assert state["outcome"] == "complete" and state["check"]["outcome"] == "verified"
     assert state["saved"]["received_at"] and not state["check"]["cosigned"]
+    assert "Essai de restauration réussi aujourd'hui" in told, "the first evening tries at once"
+    assert state["trial"]["sent"] and state["trial"]["files"] == 2
+    drilled = state["trial"]["at"]
     kept = (town.folder / "preuve.json").read_bytes()
 
     witness = json.loads(town.agent("setup", "--json"))["witness"]
@@ -152,6 +155,9 @@ def test_the_first_day_of_a_machine(own: Server, tmp_path: Path) -> None:
     own.python(KEEP_UP)
     assert json.loads(town.agent("run", "--json"))["state"]["check"]["cosigned"]
     assert (town.folder / "preuve.json").read_bytes() != kept, "the checkpoint advances"
+    assert town.state()["trial"]["at"] == drilled, "once a week"
+    town.agent("drill")
+    assert town.state()["trial"]["at"] > drilled, "or when somebody wants it"
 
     told = town.agent("find", "DELIBERATION")
     assert f"{town.documents}/Conseil/Délibération n°4 [été].odt" in told
@@ -553,6 +559,7 @@ def test_an_object_that_the_vault_lost_is_said_loudly(own: Server, tmp_path: Pat
     lost.rename(tmp_path / "lost")
     told = town.agent("run", status=1)
     assert told.startswith("ALERTE") and f"data/{lost.name}" in told
+    assert "l'essai de restauration a échoué" in town.agent("drill", status=1)
     assert "Protégé : 1\xa0dossier" in told, "the backup's own result is not hidden"
     assert town.state()["outcome"] == "complete"
     assert town.agent("status", status=1).startswith("ALERTE")

@@ -19,14 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from souverain.vault.agent import AgentError, lock, schedule, sentence, settings
+from souverain.vault.agent import AgentError, lock, schedule, sentence, settings, trial
 from souverain.vault.agent import restore as restoring
 from souverain.vault.agent import state as states
 from souverain.vault.agent.backup import escaped, is_due
 from souverain.vault.agent.place import Place, parse_address, shown
 from souverain.vault.agent.restore import Snapshot, choose, folded, in_backup, parse_moment
 from souverain.vault.agent.settings import Settings
-from souverain.vault.agent.state import Check, Saved, State
+from souverain.vault.agent.state import Check, Saved, State, Trial
 
 SCHEMAS = Path(__file__).resolve().parents[4] / "docs/schemas"
 NOW = datetime(2026, 11, 27, 18, 10, tzinfo=UTC)  # 19 h 10 in Paris
@@ -110,7 +110,18 @@ def test_an_hour_is_written_as_one_says_it(hour: str) -> None:
 # etat.json ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", [State(), GOOD, replace(GOOD, unreadable=("a\nb",))])
+TRIED = Trial(NOW - timedelta(days=6), "passed", "", 50, sent=True)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        State(),
+        GOOD,
+        replace(GOOD, unreadable=("a\nb",)),
+        replace(GOOD, trial=TRIED, restored_at=TRIED.at),
+    ],
+)
 def test_the_state_is_read_as_it_was_written(state: State) -> None:
     assert states.parse(states.written(state)) == state
     assert faults("vault-agent-state", json.loads(states.written(state))) == []
@@ -137,6 +148,35 @@ def test_a_broken_state_is_no_crash(tmp_path: Path) -> None:
 def tell(state: State | None, now: datetime = NOW, running: bool = False) -> sentence.Told:
     found = sentence.tell(state, now, running=running, exposed=[])
     return found._replace(text=found.text.replace("\xa0", " "))
+
+
+@pytest.mark.parametrize(
+    ("tried", "due"),
+    [
+        (None, True),
+        (TRIED, False),
+        (replace(TRIED, at=NOW - timedelta(days=7)), True),
+        (replace(TRIED, at=NOW + timedelta(days=1)), True),
+        (replace(TRIED, outcome="failed"), True),
+        (replace(TRIED, outcome="unfinished"), True),
+    ],
+)
+def test_a_drill_is_due_each_week_and_until_one_passes(tried: Trial | None, due: bool) -> None:
+    assert trial.is_due(replace(GOOD, trial=tried), NOW) is due
+
+
+def test_the_sentence_says_how_the_drill_went() -> None:
+    passed = replace(GOOD, trial=TRIED, restored_at=TRIED.at)
+    assert (
+        tell(passed).ok
+        and "Essai de restauration réussi le samedi 21 novembre" in tell(passed).text
+    )
+    failed = replace(TRIED, outcome="failed", message="Des fichiers n'ont pas été restaurés.")
+    told = tell(replace(passed, trial=failed))
+    assert not told.ok and told.text.startswith("ALERTE : l'essai de restauration a échoué")
+    assert "Des fichiers n'ont pas été restaurés." in told.text
+    old = replace(passed, restored_at=NOW - timedelta(days=36))
+    assert not tell(old).ok and "Aucun essai de restauration réussi depuis" in tell(old).text
 
 
 def test_all_is_well_in_one_sentence() -> None:
