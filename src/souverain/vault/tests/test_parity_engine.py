@@ -297,6 +297,18 @@ def test_parity_is_never_made_of_what_is_not_its_name() -> None:
         folder.files[piece] = content
 
 
+def test_a_stripe_that_gives_other_bytes_than_the_name_is_not_believed() -> None:
+    """Its sums agree with its parity; the SHA-256 alone says that this is another object."""
+    folder, manifest = one_stripe([300_000, 200_000, 1000])
+    true = next(piece for piece in manifest.members if piece.size == 200_000)
+    other = named(b"un autre")
+    false = Member(true.kind, other, true.size, other)
+    bins = [[false if each == true else each for each in some] for some in manifest.bins]
+    lying = Manifest(OF, bins, manifest.sums)
+    found = mend(lying, folder.read, {false}, folder.draft)
+    assert found.dropped == [false] and not found.kept and false not in folder.files
+
+
 def test_a_cut_in_the_middle_forgets_what_was_written() -> None:
     folder, manifest = one_stripe([300_000] * 8)
     ended: list[str] = []
