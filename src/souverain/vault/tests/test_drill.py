@@ -161,6 +161,42 @@ def test_a_corrupted_pack_fails_and_the_members_are_told(town: Town) -> None:
     assert told.count("Essai de restauration échoué") == 1, "told once a day"
 
 
+@pytest.mark.parametrize(
+    ("harm", "fault"),
+    [
+        ("printf X | dd of={} conv=notrunc bs=1 seek=100 status=none", "content"),
+        ("printf X >> {}", "content"),
+        ("truncate -s 1000000 {}", "content"),
+        ("rm {}", "missing"),
+    ],
+)
+def test_a_restic_that_restores_other_bytes_and_says_nothing_is_found_out(
+    town: Town, tmp_path: Path, harm: str, fault: str
+) -> None:
+    slow = tmp_path / "bin"
+    slow.mkdir()
+    program = shutil.which("restic")
+    there = '"$(find . -path "*restic/mairie/plan.bin")"'
+    (slow / "restic").write_text(
+        f'#!/bin/sh\n"{program}" "$@" || exit 1\ncd {town.folder}\n'
+        f'case "$*" in *restore*) {harm.format(there)};; esac\n'
+    )
+    (slow / "restic").chmod(0o755)
+    found = town.drill(passes=False, PATH=f"{slow}:{os.environ['PATH']}")
+    assert (found["faults"], found["files_restored"]) == ({fault: 1}, 30)
+
+
+def test_a_reader_of_ours_that_is_wrong_is_found_out(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Repository.data
+    monkeypatch.setattr(
+        Repository, "data", lambda repository, name: data(repository, name)[:-1] + b"?"
+    )
+    report = _run(town, files=3).report
+    assert dict(report.faults) == {"reader": 3} and report.files_restored == 3
+
+
 def test_a_missing_pack_fails_at_once(town: Town) -> None:
     _packs(town)[-1].unlink()
     found = town.drill(passes=False)
