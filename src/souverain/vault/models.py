@@ -431,6 +431,14 @@ class ReplicaSource(models.Model):
     only_there_deaths = models.BigIntegerField(null=True)
 
 
+class ReplicaReader(models.Model):
+    """What the site that copies this one says that it has: everything up to an instant of ours."""
+
+    device = models.OneToOneField(Device, models.PROTECT, primary_key=True, related_name="+")
+    complete_to = models.DateTimeField()
+    said_at = models.DateTimeField()
+
+
 class ReplicaSet(models.Model):
     """How far a deposit set was copied: the instant and the row of the last event, in the words of
     the site `site`. `head` is the instant up to which that site had nothing more."""

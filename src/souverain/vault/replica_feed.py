@@ -24,11 +24,11 @@ from souverain.vault.engine.replica import (
     BIRTH,
     DEATH,
     PAGE_COMMUNES,
-    PAGE_EVENTS,
     PAGE_LEAVES,
     VERSION,
     Event,
     Place,
+    instant,
     instant_text,
 )
 from souverain.vault.models import (
@@ -40,6 +40,7 @@ from souverain.vault.models import (
     Lock,
     Log,
     Quota,
+    ReplicaReader,
     ReplicaSet,
     StoredObject,
     Witness,
@@ -191,20 +192,22 @@ def _sets(organisation: Organisation) -> list[dict[str, Any]]:
     ]
 
 
-def _copied(found: ReplicaSet | None) -> dict[str, str] | None:
-    if found is None or found.at is None:
+def _copied(found: ReplicaSet | None) -> dict[str, str | None] | None:
+    if found is None:
         return None
-    return {"site": found.site, "to": str(Place(found.at, found.row))}
+    return {"site": found.site, "to": str(Place(found.at, found.row)) if found.at else None}
 
 
-def events_page(deposit_set: DepositSet, after: Place | None, *, count: int) -> dict[str, Any]:
-    """Events after a place, in order, and how many objects and bytes are still to come."""
-    left, left_bytes = _left(deposit_set, after)
-    return {
-        "items": [event.told() for event in events(deposit_set, after, count)],
-        "left": left,
-        "left_bytes": left_bytes,
-    }
+def left(deposit_set: DepositSet, after: Place | None) -> dict[str, int]:
+    """How many events come after a place, and the bytes of their objects."""
+    rows = StoredObject.objects.filter(deposit_set=deposit_set)
+    told, size = 0, 0
+    for _, column in _COLUMNS:
+        for part in _after(rows.exclude(**{column: None}), column, after):
+            told += part.count()
+            if column == "received_at":
+                size += part.filter(reaped_at=None).aggregate(total=Sum("size"))["total"] or 0
+    return {"left": told, "left_bytes": size}
 
 
 def events(deposit_set: DepositSet, after: Place | None, count: int) -> list[Event]:
@@ -243,17 +246,6 @@ def _config_sha256(deposit_set: DepositSet) -> str:
         return services.store().sha256(services.object_key(deposit_set, "config", "config"))
     except FileNotFoundError:
         return ""
-
-
-def _left(deposit_set: DepositSet, after: Place | None) -> tuple[int, int]:
-    rows = StoredObject.objects.filter(deposit_set=deposit_set)
-    events, size = 0, 0
-    for _, column in _COLUMNS:
-        for part in _after(rows.exclude(**{column: None}), column, after):
-            events += part.count()
-            if column == "received_at":
-                size += part.filter(reaped_at=None).aggregate(total=Sum("size"))["total"] or 0
-    return events, size
 
 
 def object_key(deposit_set: DepositSet, kind: str, name: str) -> tuple[str, int] | None:
@@ -303,6 +295,14 @@ def fence(device: Device, content: bytes) -> dict[str, Any]:
         raise ValueError("not an epoch")
     found = site.fence(access.of_device(device), epoch, name[:16])
     return {"site": found.name, "role": found.role, "epoch": found.epoch}
+
+
+def note_complete(device: Device, text: str) -> None:
+    """Keep what the other site says that it has. Raises Disbelieved."""
+    at = instant(text)
+    ReplicaReader.objects.update_or_create(
+        device=device, defaults={"complete_to": at, "said_at": clock.now()}
+    )
 
 
 @transaction.atomic

@@ -122,6 +122,26 @@ def _logs_are_signed() -> Health:
     return Health(True, "Les registres des preuves sont signés.")
 
 
+def _keep_up_copy() -> None:
+    from souverain.vault import replica_promotion
+
+    replica_promotion.keep_up()
+
+
+def _copied_from() -> Destination | None:
+    from souverain.vault import replica
+    from souverain.vault.replica_client import destination
+
+    found = replica.source()
+    return None if found is None else destination(found.address)
+
+
+def _copy_is_up_to_date() -> Health:
+    from souverain.vault import replica_status
+
+    return replica_status.health()
+
+
 ROOM = Room(
     name="vault",
     title="Le coffre-fort",
@@ -180,6 +200,15 @@ ROOM = Room(
         "vault.key_buried": "Clé supprimée par l'appareil (conservée)",
         "vault.log_exported": "Registre des preuves exporté",
         "vault.object_mended": "Fichier abîmé réparé",
+        "vault.fenced": "Site mis en lecture seule : un autre a pris sa place",
+        "vault.log_forked": "Registre des preuves différent de celui de l'autre site",
+        "vault.promoted": "Copie promue premier site",
+        "vault.replica_added": "Ce site copie un autre site",
+        "vault.replica_authorized": "Accès fait pour un second site",
+        "vault.replica_pulled": "Le coffre-fort est copié par un second site",
+        "vault.replica_recovered": "Objets repris de l'ancien premier site",
+        "vault.replica_removed": "L'autre site n'est plus suivi",
+        "vault.replica_troubled": "La copie du premier site ne va pas bien",
         "vault.frozen": "Dépôt gelé",
         "vault.hold_lifted": "Conservation exigée levée",
         "vault.hold_placed": "Conservation exigée posée",
@@ -212,11 +241,15 @@ ROOM = Room(
         HealthCheck("store", "Espace des copies", _store_takes_writes),
         HealthCheck("reaper", "Horloge des conservations", _reaper_believes_the_clock),
         HealthCheck("log", "Registres des preuves", _logs_are_signed),
+        HealthCheck("replica", "Second site du coffre-fort", _copy_is_up_to_date),
     ),
     settings=(
         Setting("SOUVERAIN_TSA_URL", "L'autorité d'horodatage (RFC 3161) ; vide : aucune", ""),
     ),
-    outlets=(Outlet("timestamp", "L'horodatage des registres du coffre-fort", _timestamps_go_to),),
+    outlets=(
+        Outlet("timestamp", "L'horodatage des registres du coffre-fort", _timestamps_go_to),
+        Outlet("replica", "La copie du coffre-fort d'un autre site", _copied_from),
+    ),
     events=(
         EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
         EventKind("vault.deposit_late", "Une sauvegarde attendue n'est pas arrivée"),
@@ -229,6 +262,7 @@ ROOM = Room(
         Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),
         Periodic("vault-reaper", timedelta(days=1), _reap),
         Periodic("vault-log", timedelta(minutes=1), _keep_up_logs),
+        Periodic("vault-replica", timedelta(seconds=5), _keep_up_copy),
         Periodic("vault-stamps", timedelta(minutes=10), _stamp_logs),
     ),
     holdings=(

@@ -58,11 +58,22 @@ def _role() -> str:
 
 def is_read_only() -> bool:
     """Whether this site takes no deposit, as known half a second ago at most."""
+    return _role_lately() != Site.Role.FIRST
+
+
+def _role_lately() -> str:
     global _known
     now = time.monotonic()
     if now - _known[0] >= STALE_S:
         _known = (now, _role())
-    return _known[1] != Site.Role.FIRST
+    return _known[1]
+
+
+def refuse_lately() -> None:
+    """Raise `ReadOnly` unless this site was the first one half a second ago."""
+    role = _role_lately()
+    if role != Site.Role.FIRST:
+        raise ReadOnly(role)
 
 
 def require_first() -> None:

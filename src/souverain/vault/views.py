@@ -43,6 +43,7 @@ _WATCHED = timedelta(days=1)
 _ROLES = {"backup": "sauvegarder", "restore": "relire", "prune": "ranger"}
 _REASONS = {
     "config": "dépôt déjà initialisé",
+    "copy": "envoi à un site qui se lit seulement",
     "credential": "appareil inconnu ou révoqué",
     "delete": "effacement d'un dépôt",
     "damaged": "objet abîmé sur le disque",

@@ -127,7 +127,7 @@ class DeclaredSet:
     holds: tuple[Kept, ...]
     copied_from: str
     copied_to: Place | None
-    """Up to where it was copied from the site `copied_from`, in that one's order."""
+    """Up to where it was copied from the site `copied_from`, in that one's order; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -307,7 +307,9 @@ def _set(told: Any, now: datetime) -> DeclaredSet:
         _maybe(told, "destroyed_at"),
         tuple(_hold(item) for item in _items(told, "holds", 200)),
         "" if copied is None else _like(copied, "site", _ID),
-        None if copied is None else Place.parse(_text(copied, "to", 60)),
+        None
+        if copied is None or copied.get("to") is None
+        else Place.parse(_text(copied, "to", 60)),
     )
 
 
@@ -334,16 +336,20 @@ def _machine(told: Any) -> Machine:
     )
 
 
-def events(told: Any, after: Place | None, now: datetime) -> tuple[list[Event], int, int]:
-    """(events after a place, in order; how many objects and bytes are still to come after that
-    place, these included). Raises Disbelieved."""
+def events(told: Any, after: Place | None, now: datetime) -> list[Event]:
+    """Events after a place, in order. Raises Disbelieved."""
     found = [_event(item, now) for item in _items(told, "items", PAGE_EVENTS)]
     last = after
     for event in found:
         if last is not None and event.place <= last:
             raise Disbelieved("les événements reviennent en arrière")
         last = event.place
-    return found, _number(told, "left", _ROWS), _number(told, "left_bytes", _ROWS)
+    return found
+
+
+def left(told: Any) -> tuple[int, int]:
+    """(events, bytes of their objects) that are still to come. Raises Disbelieved."""
+    return _number(told, "left", _ROWS), _number(told, "left_bytes", _ROWS)
 
 
 def _event(told: Any, now: datetime) -> Event:

@@ -81,6 +81,23 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="ReplicaReader",
+            fields=[
+                (
+                    "device",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
+                        to="core.device",
+                    ),
+                ),
+                ("complete_to", models.DateTimeField()),
+                ("said_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="ReplicaSet",
             fields=[
                 (
