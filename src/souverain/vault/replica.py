@@ -323,7 +323,7 @@ def _note_turn(found: ReplicaSource, turn: Turn) -> None:
 
 
 def seconds(span: timedelta) -> int:
-    return max(0, int(span.totalseconds()))
+    return max(0, int(span.total_seconds()))
 
 
 def greet(found: ReplicaSource, door: Door) -> Greeting:
