@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -132,15 +132,18 @@ def door_to(found: ReplicaSource) -> Iterator[Door]:
         credential = _secret_path().read_text().strip()
     except FileNotFoundError:
         raise Unreachable(f"Le secret de l'accès n'est plus dans {_secret_path()}.") from None
-    try:
-        with egress.permitted(there.host, there.port, PURPOSE, DataClass.INTERNAL):
-            door = Door(found.address, credential)
-            try:
-                yield door
-            finally:
-                door.close()
-    except OSError as error:  # the name has no address, or no rule lets it out
-        raise Unreachable(str(error.strerror or error)) from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(
+                egress.permitted(there.host, there.port, PURPOSE, DataClass.INTERNAL)
+            )
+        except egress.EgressRefused as error:
+            raise Unreachable(str(error)) from None
+        except OSError as error:
+            raise Unreachable(f"« {there.host} » n'a pas d'adresse ({error.strerror}).") from error
+        door = Door(found.address, credential)
+        stack.callback(door.close)
+        yield door
 
 
 def add(actor: Actor, address: str, secret: str) -> ReplicaSource:

@@ -404,12 +404,20 @@ class _Writing:
                 )
 
 
-@transaction.atomic
 def apply(
     source: ReplicaSource, found: ReplicaSet, group: list[Event], failed: dict[tuple[str, str], str]
 ) -> tuple[int, int, int]:
     """Write a group of events and the place after it, in one transaction; returns objects, bytes
     and deaths. The files are in place. Raises Disbelieved, NoLonger: nothing is written then."""
+    with transaction.atomic():
+        done = _apply(source, found, group, failed)
+    found.at, found.row = group[-1].place
+    return done
+
+
+def _apply(
+    source: ReplicaSource, found: ReplicaSet, group: list[Event], failed: dict[tuple[str, str], str]
+) -> tuple[int, int, int]:
     serialise_writers()
     require_copy(source)
     current = ReplicaSet.objects.get(pk=found.pk)
@@ -432,12 +440,7 @@ def apply(
     )
     writing.end(last.at)
     ReplicaSet.objects.filter(pk=found.pk).update(at=last.at, row=last.row)
-    transaction.on_commit(lambda: _advance(found, last))
     return writing.born, writing.bytes, writing.died
-
-
-def _advance(found: ReplicaSet, last: Place) -> None:
-    found.at, found.row = last
 
 
 def _birth(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
 from souverain.vault.tests.conftest import Client, named, restic, same
-from souverain.vault.tests.two_sites import Site, elsewhere, link, started, template
+from souverain.vault.tests.two_sites import COMMAND, Site, elsewhere, link, started, template
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +159,156 @@ def test_promotion_then_the_client_goes_on_with_only_the_host_changed(
     assert [sorted(ours.names(kind)) for kind in kinds] == [
         sorted(theirs.names(kind)) for kind in kinds
     ]
+
+
+def test_killed_at_many_points_a_copy_goes_on_and_is_whole(
+    first: Site, second: Site, proving: bool
+) -> None:
+    repository = first.device(roles="backup restore prune")
+    sent = Client(repository)
+    contents = [os.urandom(200_000 + 1000 * number) for number in range(40)]
+    for content in contents:
+        assert sent.put(content) == 200
+    link(first, second)
+    points = range(1, 40) if proving else (1, 9, 20, 33)
+    for point in points:
+        pulling = subprocess.Popen(
+            [*COMMAND, "vault", "replica", "pull"],
+            env=second.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while len(second.objects()) < point and pulling.poll() is None:
+            time.sleep(0.001)
+        pulling.kill()
+        pulling.wait()
+        # A row never stands without its bytes.
+        there = Client(elsewhere(repository, second)) if second.rows() else None
+        for row in second.rows():
+            assert there is not None and there.ask("GET", f"data/{row[3]}")[0] == 200
+    assert second.replica("pull")["complete"]
+    assert second.rows() == first.rows() and second.objects() == first.objects()
+    Client(elsewhere(repository, second)).assert_whole(contents)
+    assert second.replica("pull")["objects"] == 0
+
+
+def test_the_first_site_killed_while_it_receives_loses_nothing_that_was_copied(
+    first: Site, second: Site, proving: bool
+) -> None:
+    repository = first.device(roles="backup restore")
+    link(first, second)
+    acknowledged: list[bytes] = []
+    for number in range(20 if proving else 3):
+        ready, stop = threading.Event(), threading.Event()
+
+        def send(
+            taken: list[bytes] = acknowledged,
+            ready: threading.Event = ready,
+            stop: threading.Event = stop,
+        ) -> None:
+            sent = Client(repository)
+            while not stop.is_set():
+                content = os.urandom(50_000)
+                try:
+                    status = sent.put(content)
+                except (OSError, HTTPException):
+                    return
+                if status == 200:
+                    taken.append(content)
+                    ready.set()
+
+        senders = [threading.Thread(target=send) for _ in range(3)]
+        for sender in senders:
+            sender.start()
+        assert ready.wait(30)
+        if number % 2:
+            second.run("vault", "replica", "pull")
+        first.kill()
+        stop.set()
+        for sender in senders:
+            sender.join()
+        copied = {row[3] for row in second.rows()}
+        there = Client(elsewhere(repository, second)) if copied else None
+        for name in copied:
+            assert there is not None and named(there.ask("GET", f"data/{name}")[1]) == name
+        first.start()
+    assert second.replica("pull")["complete"]
+    Client(repository).assert_whole(acknowledged)
+    Client(elsewhere(repository, second)).assert_whole(acknowledged)
+
+
+def test_a_revoked_credential_and_a_planned_change_of_sites(first: Site, second: Site) -> None:
+    repository = first.device(roles="backup restore")
+    sent = Client(repository)
+    assert sent.put(b"avant") == 200
+    identity = link(first, second)
+    assert second.replica("pull")["complete"]
+    # The credential opens nothing else, and nobody else's opens the feed.
+    key = (second.home / "acces.txt").read_text().strip()
+    thief = Client(f"rest:http://{key}@localhost:{first.port}/vault/21231/general/")
+    assert thief.ask("GET", "data/")[0] == 403
+    assert thief.ask("POST", f"data/{named(b'z')}", b"z")[0] == 403
+    assert sent.ask("GET", "/vault/21/replica/state")[0] == 403
+    assert "credential_sha256" not in thief.ask("GET", "/vault/21/replica/communes")[1].decode()
+    assert (second.home / "replica-secret").stat().st_mode & 0o777 == 0o600
+
+    first.ask("vault", "device", "revoke", identity)
+    assert sent.put(b"pendant") == 200
+    refused = second.run("vault", "replica", "pull")
+    assert refused.returncode == 1 and "refuse notre accès" in refused.stderr
+    assert len(second.rows()) == 1
+
+    # Another credential, then both sites change places: nothing is lost.
+    made = first.replica("authorize", "--name", "Beaune")
+    (second.home / "acces.txt").write_text(made["secret"])
+    second.replica("remove")
+    assert Client(elsewhere(repository, second)).put(b"entre deux") == 403
+    secret = str(second.home / "acces.txt")
+    second.replica("add", "--from", first.address, "--secret-file", secret)
+    key_missing = second.replica("promote", fails=True)
+    assert "log-key" in key_missing["detail"]
+    shutil.copy(first.home / "log-key", second.home / "log-key")
+    done = second.replica("promote")
+    assert done["fenced"] and done["complete"] and done["missing_objects"] == 0
+    assert done["lag_s"] == 0
+    assert sent.put(b"trop tard") == 403
+    there = Client(elsewhere(repository, second))
+    assert there.put(b"ici") == 200
+    there.assert_whole([b"avant", b"pendant", b"ici"])
+    # The second is lost for ever: the first takes its place back, knowingly.
+    assert "--despite-fence" in first.replica("promote", fails=True)["detail"]
+    assert first.replica("promote", "--despite-fence")["epoch"] == 2
+    assert sent.put(b"de nouveau") == 200
+    verbs = first.python(
+        "from souverain.core.models import JournalEntry\n"
+        "print(*JournalEntry.objects.values_list('verb', flat=True))"
+    ).split()
+    for verb in ("authorized", "pulled"):
+        assert f"vault.replica_{verb}" in verbs
+    assert "vault.fenced" in verbs and "vault.promoted" in verbs
+
+
+def test_what_was_revoked_there_is_revoked_here_and_the_key_may_be_renounced(
+    first: Site, second: Site
+) -> None:
+    repository = first.device(roles="backup restore")
+    assert Client(repository).put(b"acte") == 200
+    first.sign()
+    link(first, second)
+    second.replica("pull")
+    there = Client(elsewhere(repository, second))
+    assert there.ask("GET", f"data/{named(b'acte')}") == (200, b"acte")
+    key = second.ask("vault", "log", "key", "--commune", "21231")
+    assert key == first.ask("vault", "log", "key", "--commune", "21231")
+    first.ask("vault", "device", "revoke", str(there.id))
+    second.replica("pull")
+    deadline = time.monotonic() + 5
+    while there.ask("GET", f"data/{named(b'acte')}")[0] != 401:
+        assert time.monotonic() < deadline
+    first.kill()
+    second.replica("promote", "--without-log-key")
+    assert second.ask("vault", "log", "key", "--commune", "21231") != key
+    other = Client(second.device(roles="backup"))
+    assert other.put(b"la suite") == 200
+    second.sign()
+    assert b"\n2\n" in other.ask("GET", "/vault/21231/log/checkpoint")[1]
