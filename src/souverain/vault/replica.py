@@ -454,16 +454,12 @@ class _Puller:
         self.tell(self.turn)
 
     def _set(self, found: ReplicaSet, head: datetime, left: dict[int, tuple[int, int]]) -> bool:
-        """Take what is new in a set; False when time ran out before its end."""
+        """Take what is new in a set up to what was declared: a set that is written without a pause
+        holds up no other. False when time ran out before."""
         while time.monotonic() < self.deadline:
             after = records.place(found)
             told = self.door.page(f"events/{records.path(found)}", records.place_text(found))
             page = engine.events(told, after, clock.now())
-            if not page:
-                left.pop(found.pk, None)
-                self._count(left)
-                ReplicaSet.objects.filter(pk=found.pk).update(head=head)
-                return True
             for group in _groups(page):
                 self._group(found, group)
                 events, size = left.get(found.pk, (0, 0))
@@ -472,6 +468,11 @@ class _Puller:
                 self._count(left)
                 if time.monotonic() > self.deadline:
                     return False
+            if not page or page[-1].place.at >= head:
+                left.pop(found.pk, None)
+                self._count(left)
+                ReplicaSet.objects.filter(pk=found.pk).update(head=head)
+                return True
         return False
 
     def _group(self, found: ReplicaSet, group: list[Event]) -> None:

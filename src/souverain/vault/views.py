@@ -30,6 +30,7 @@ from souverain.vault import (
     guide,
     history,
     log,
+    replica_status,
     retention_views,
     services,
 )
@@ -152,6 +153,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "fresh": states[State.FRESH],
         "late": states[State.LATE],
         "never": states[State.NEVER],
+        "second_site": replica_status.sentence(),
         **_refusals(),
         **alarm_banner.of_all(),
     }
@@ -222,6 +224,7 @@ def _commune_page(
         "state": freshness.KINDS[fresh.state],
         "word": freshness.WORDS[fresh.state],
         "advice": advice(organisation, fresh, devices),
+        "second_copy": replica_status.of_commune(),
         "sets": sets,
         "chosen": chosen,
         "stored_bytes": stored,
