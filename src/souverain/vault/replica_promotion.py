@@ -121,7 +121,7 @@ def _last_turn(found: ReplicaSource, made: Promotion) -> None:
         if turn.troubles:
             made.troubles += turn.troubles
             break
-    made.complete_to = found.complete_to and clock.rfc3339(found.complete_to)
+    made.complete_to = clock.rfc3339(found.complete_to) if found.complete_to else None
     if found.complete_at is not None:
         made.lag_s = 0 if made.complete else replica.seconds(clock.now() - found.complete_at)
     made.missing_objects, made.missing_bytes = found.missing_objects, found.missing_bytes

@@ -57,12 +57,12 @@ async def serve(request: ReplicaRequest, receive: Any, answer: Any) -> None:
         await _object(request, answer)
         return
     try:
-        told = await server._thread(_page, request)
+        page = await server._thread(_page, request)
     except Disbelieved as error:
         raise server.Refused(400, str(error), "path", request.device) from None
-    if told is None:
+    if page is None:
         raise server.Refused(404, "Il n'y a rien à cette adresse.", device=request.device)
-    await answer.whole(200, orjson.dumps(told), _JSON)
+    await answer.whole(200, orjson.dumps(page), _JSON)
     await _note(request)
 
 
@@ -79,7 +79,7 @@ def _page(request: ReplicaRequest) -> dict[str, Any] | None:
         case "log", [code]:
             organisation = Organisation.objects.filter(code=code).first()
             start = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
-            return organisation and replica_feed.log_page(organisation, start)
+            return replica_feed.log_page(organisation, start) if organisation else None
         case (("events" | "left"), [code, set_code]):
             found = replica_feed.find_set(code, set_code)
             place = Place.parse(after) if after else None

@@ -60,7 +60,7 @@ def status() -> dict[str, Any]:
 
 def _source_json(found: ReplicaSource) -> dict[str, Any]:
     def text(at: datetime | None) -> str | None:
-        return at and clock.rfc3339(at)
+        return clock.rfc3339(at) if at else None
 
     return {
         "address": found.address,
@@ -119,10 +119,12 @@ def worst_lag_s(found: ReplicaSource) -> int | None:
 def lags_of_a_day(found: ReplicaSource) -> list[tuple[datetime, float]]:
     """(instant, seconds) of the last 24 hours' turns; the wait since the last turn is in it."""
     since = clock.now() - timedelta(days=1)
-    rows = ReplicaTurn.objects.filter(source=found, at__gte=since, lag_s__isnull=False)
+    rows = ReplicaTurn.objects.filter(source=found, at__gte=since)
     points: list[tuple[datetime, float]] = []
     before: datetime | None = None
     for at, lag in rows.order_by("at").values_list("at", "lag_s"):
+        if lag is None:
+            continue
         if before is not None:
             # Just before this turn ended, the copy was as late as since the last complete one.
             points.append((at, float(replica.seconds(at - before))))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,12 @@ class Site(Server):
 
     def rows(self) -> list[tuple[str, ...]]:
         """Every life of every object, as both sites must say it."""
-        code = (
-            "import orjson\nfrom souverain.vault.models import StoredObject\n"
-            "names = ('deposit_set__organisation__code', 'deposit_set__code', 'type', 'name',"
-            " 'size', 'received_at', 'died_at', 'device_id')\n"
-            "rows = StoredObject.objects.order_by('received_at', 'died_at', 'type', 'name')\n"
-            "print(orjson.dumps(list(rows.values_list(*names))).decode())"
-        )
-        return [tuple(row) for row in json.loads(self.python(code))]
+        with closing(sqlite3.connect(self.home / "souverain.sqlite3", timeout=30)) as database:
+            return database.execute(
+                "SELECT organisation_id, code, type, name, size, received_at, died_at, device_id"
+                " FROM vault_storedobject AS o JOIN vault_depositset AS s ON s.id = deposit_set_id"
+                " ORDER BY received_at, died_at, type, name"
+            ).fetchall()
 
     def objects(self) -> set[str]:
         """The files of the store that are objects."""
