@@ -61,6 +61,21 @@ def checked(address: str) -> str:
     return address
 
 
+def _in_words(error: Exception) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return "rien n'écoute à son adresse"
+        case ssl.SSLCertVerificationError():
+            return "son certificat n'est pas valable"
+        case TimeoutError():
+            return "il se tait"
+        case ConnectionError() | http.client.HTTPException():
+            return "la ligne a été coupée"
+        case OSError():
+            return error.strerror or type(error).__name__
+    return type(error).__name__
+
+
 class Door:
     """Requests to one site, one connection a thread. Use inside `egress.permitted`."""
 
@@ -124,10 +139,7 @@ class Door:
             answer.close()
             whole = True
         except (OSError, http.client.HTTPException) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise Unreachable(f"L'autre site ne répond pas ({why or type(error).__name__}).") from (
-                error
-            )
+            raise Unreachable(f"L'autre site ne répond pas : {_in_words(error)}.") from error
         finally:
             if not whole:
                 self.close()

@@ -112,7 +112,8 @@ def lag_s(found: ReplicaSource) -> int | None:
 
 def worst_lag_s(found: ReplicaSource) -> int | None:
     """The worst of the last 24 hours' turns: what a loss of the other site would have cost."""
-    lags = [int(lag) for _, lag in lags_of_a_day(found)]
+    now = lag_s(found)
+    lags = [int(lag) for _, lag in lags_of_a_day(found)] + ([] if now is None else [now])
     return max(lags, default=None)
 
 
@@ -208,8 +209,7 @@ def _copy_health(found: ReplicaSource | None, now: datetime) -> Health:
         return Health(False, "Ce site est une copie qui ne suit plus aucun site.")
     since = found.complete_at or found.added_at
     if now - since > LATE:
-        why = f" {found.troubles[0]}" if found.troubles else ""
-        return Health(False, f"La copie n'est plus à jour depuis le {datetime_fr(since)}.{why}")
+        return Health(False, f"La copie n'est plus à jour depuis le {datetime_fr(since)}.")
     if found.troubles:
         return Health(False, found.troubles[0])
     return Health(True, f"La copie est à jour : {age_fr(since, now)}.")

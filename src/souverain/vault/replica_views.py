@@ -40,7 +40,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "kind": kind,
         "word": word,
         "here": here,
-        "trouble": "" if health.ok else health.message,
+        "troubles": [] if health.ok else list(dict.fromkeys([health.message, *_troubles(found)])),
         "is_copy": here.role == Site.Role.COPY,
         "source": found,
         "readers": [_reader(device) for device in replica_status.readers()],
@@ -51,6 +51,10 @@ def page(request: HttpRequest) -> HttpResponse:
         **(_figures(found) if found else {}),
     }
     return render(request, "vault/replica.html", content)
+
+
+def _troubles(found: ReplicaSource | None) -> list[str]:
+    return found.troubles if found else []
 
 
 def _reader(device: Any) -> dict[str, Any]:

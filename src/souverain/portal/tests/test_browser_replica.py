@@ -29,7 +29,7 @@ source = ReplicaSource.objects.create(
     answered_at=now - timedelta(minutes=41), heard_at=now - timedelta(minutes=40),
     complete_at=now - timedelta(minutes=43), complete_to=now - timedelta(minutes=42),
     missing_objects=1204, missing_bytes=3_400_000_000,
-    troubles=["L'autre site ne répond pas (Connection refused)."],
+    troubles=["L'autre site ne répond pas : rien n'écoute à son adresse."],
 )
 ReplicaSet.objects.create(deposit_set=general, site='b' * 16, destroyed_at=None, gone_at=now)
 ReplicaFault.objects.create(
@@ -75,7 +75,7 @@ def test_the_page_says_how_late_the_copy_is_and_what_to_type(
     look(page, cloud, "second-site-premier")
     records(cloud, LATE)
     told = said()
-    for words in ("1204", "3,4 Go", "Retard 43 min", "Connection refused", "À décider ici"):
+    for words in ("1204", "3,4 Go", "Retard 43 min", "rien n'écoute", "À décider ici"):
         assert words in told, told
     assert "replica promote" in (page.text_content("#promouvoir") or "")
     assert page.locator("#retard, svg").count()
