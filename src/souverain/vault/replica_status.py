@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from souverain.core import clock
-from souverain.core.format import age_fr, bytes_fr, datetime_fr
+from souverain.core.format import age_fr, bytes_fr, datetime_fr, number_fr
 from souverain.core.models import Device
 from souverain.core.rooms import Health
 from souverain.vault import replica, replica_feed, site
@@ -225,14 +225,14 @@ def sentence() -> str:
             return "Ce site est une copie, qui ne suit plus aucun site."
         if found.complete_at is None:
             return (
-                f"Première copie en cours : il manque {found.missing_objects} objets, "
+                f"Première copie en cours : il manque {number_fr(found.missing_objects)} objets, "
                 f"{bytes_fr(found.missing_bytes)}."
             )
         if not found.missing_objects:
             return f"La copie avait tout {age_fr(found.complete_at, now)}."
         return (
             f"La copie avait tout {age_fr(found.complete_at, now)} ; il manque "
-            f"{found.missing_objects} objets, {bytes_fr(found.missing_bytes)}."
+            f"{number_fr(found.missing_objects)} objets, {bytes_fr(found.missing_bytes)}."
         )
     names = [f"« {device.name} »" for device in readers()]
     if names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +12,7 @@ from django.views.decorators.http import require_GET
 
 from souverain.core import clock
 from souverain.core.access import of_departement, requires
-from souverain.core.format import bytes_fr, datetime_fr
+from souverain.core.format import bytes_fr, datetime_fr, duration_fr, number_fr
 from souverain.vault import replica, replica_status, site
 from souverain.vault.models import ReplicaReader, ReplicaSource, Site
 
@@ -65,8 +66,9 @@ def _reader(device: Any) -> dict[str, Any]:
 def _figures(found: ReplicaSource) -> dict[str, Any]:
     lag, worst = replica_status.lag_s(found), replica_status.worst_lag_s(found)
     return {
-        "lag": "—" if lag is None else _duration(lag),
-        "worst": "—" if worst is None else _duration(worst),
+        "lag": "—" if lag is None else duration_fr(timedelta(seconds=lag)),
+        "worst": "—" if worst is None else duration_fr(timedelta(seconds=worst)),
+        "missing": number_fr(found.missing_objects),
         "missing_bytes": bytes_fr(found.missing_bytes),
         "lags": [(at, lag / 60) for at, lag in replica_status.lags_of_a_day(found)],
         "skew": _skew(found),
@@ -77,20 +79,11 @@ def _skew(found: ReplicaSource) -> str:
     """That the two clocks differ, when they do by more than 5 seconds."""
     if found.heard_at is None or found.answered_at is None:
         return ""
-    seconds = int((found.heard_at - found.answered_at).total_seconds())
-    if abs(seconds) <= 5:
+    apart = found.heard_at - found.answered_at
+    if abs(apart) <= timedelta(seconds=5):
         return ""
-    return f"L'horloge de l'autre site {'avance' if seconds > 0 else 'retarde'} de {_duration(abs(seconds))}."
-
-
-def _duration(seconds: int) -> str:
-    if seconds < 120:
-        return f"{seconds}\N{NO-BREAK SPACE}s"
-    if seconds < 7200:
-        return f"{seconds // 60}\N{NO-BREAK SPACE}min"
-    if seconds < 2 * 86400:
-        return f"{seconds // 3600}\N{NO-BREAK SPACE}h"
-    return f"{seconds // 86400}\N{NO-BREAK SPACE}jours"
+    way = "avance" if apart > timedelta() else "retarde"
+    return f"L'horloge de l'autre site {way} de {duration_fr(abs(apart))}."
 
 
 def _commands(here: Site, found: ReplicaSource | None) -> list[dict[str, str]]:

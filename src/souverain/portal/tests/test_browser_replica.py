@@ -75,7 +75,7 @@ def test_the_page_says_how_late_the_copy_is_and_what_to_type(
     look(page, cloud, "second-site-premier")
     records(cloud, LATE)
     told = said()
-    for words in ("1204", "3,4 Go", "Retard 43 min", "rien n'écoute", "À décider ici"):
+    for words in ("1 204", "3,4 Go", "Retard 43 min", "rien n'écoute", "À décider ici"):
         assert words in told, told
     assert "replica promote" in (page.text_content("#promouvoir") or "")
     assert page.locator("#retard, svg").count()
