@@ -32,6 +32,7 @@ from souverain.vault.models import (
     DepositSet,
     Hold,
     LogLeaf,
+    ReaperPass,
     ReplicaFault,
     ReplicaSource,
     StoredObject,
@@ -170,6 +171,8 @@ def test_a_death_of_what_never_came_is_refused(liar: Liar) -> None:
 def test_the_lock_runs_from_when_the_death_was_learnt_here(liar: Liar) -> None:
     """A first site that says of a deletion that it is a year old makes nothing leave sooner."""
     liar.start = clock.now() - timedelta(days=400)
+    passes = [clock.now() - timedelta(days=days) for days in range(400, 0, -2)]
+    ReaperPass.objects.bulk_create(ReaperPass(at=at, ended_at=at) for at in passes)
     found = honest(liar)
     liar.event("death", "data", b"un paquet")
     assert pull(found).deaths == 1
