@@ -101,6 +101,7 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     "vault.log": lambda marker: {"size": 1, "signed_size": 1},
     "vault.logexport": lambda marker: {"size": 0},
     "vault.logleaf": lambda marker: {"index": 0, "data": _leaf(marker)},
+    "vault.replicafault": lambda marker: {"event": {"type": "data", "name": marker}},
     "vault.witness": lambda marker: {
         "name": marker,
         "key": str(note.Key(marker, bytes(32), note.COSIGNATURE)),

@@ -11,13 +11,15 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from django.conf import settings
 
 from souverain.cli import main
 from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry, Organisation
 from souverain.core.rooms import DataClass
 from souverain.vault.engine.tlog import note
-from souverain.vault.models import DepositSet, ReaperPass
+from souverain.vault.models import DepositSet, ReaperPass, ReplicaSource, Site
+from souverain.vault.tests.liar import Liar, send
 from souverain.vault.tests.restic_writer import PASSWORD, Writer, node
 from tests import access_matrix
 from tests.access_scene import DIJON, MARKERS, Scene, build
@@ -105,6 +107,37 @@ def _machine(*words: str) -> Callable[[Scene], list[str]]:
     return made
 
 
+def _other_site() -> Liar:
+    """Another vault, that has nothing."""
+    found = Liar()
+    found.instead["communes"] = lambda handler: send(handler, {"items": [], "more": False})
+    found.serve()
+    return found
+
+
+def _replaced(scene: Scene) -> list[str]:
+    Site.objects.create(name="0" * 16, role=Site.Role.FENCED, epoch=1)
+    Path("acces.txt").write_text("0123456789abcdef:secret")
+    return ["--from", _other_site().url, "--secret-file", "acces.txt"]
+
+
+def _copying(scene: Scene) -> list[str]:
+    ReplicaSource.objects.create(address="http://localhost:9")
+    return []
+
+
+def _copy(scene: Scene) -> list[str]:
+    Site.objects.create(name="0" * 16, role=Site.Role.COPY)
+    return []
+
+
+def _promoted(scene: Scene) -> list[str]:
+    now = clock.now()
+    ReplicaSource.objects.create(address=_other_site().url, promoted_at=now, fenced_at=now)
+    (settings.HOME / "replica-secret").write_text("0123456789abcdef:secret")
+    return []
+
+
 def _sip(scene: Scene) -> list[str]:
     Path("versement.zip").write_bytes(b"")
     return ["versement.zip"]
@@ -157,6 +190,11 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "vault quota": lambda scene: ["--commune", DIJON, "--bytes", "1000000000"],
     "vault reap": _leapt,
     "vault scrub": _empty_set,
+    "vault replica add": _replaced,
+    "vault replica authorize": lambda scene: ["--name", "Beaune"],
+    "vault replica promote": _copy,
+    "vault replica recover": _promoted,
+    "vault replica remove": _copying,
     "vault repository check": _repository,
     "vault repository ls": _repository,
     "vault repository restore": lambda scene: [*_repository(scene), "--target", "rendu"],
@@ -185,6 +223,7 @@ REFUSED = {
     "vault audit",
     "vault log proof",
     "vault recovery combine",
+    "vault replica pull",
     "vault sip check",
 }
 

@@ -52,12 +52,24 @@ def door(server: Server, roles: str, code: str = "21231", scope: str = "general"
     return Door(parts.path, "Basic " + base64.b64encode(secret).decode())
 
 
+def second_site(server: Server) -> str:
+    """The credential of a vault that copies this one."""
+    secret = server.python(
+        "from souverain.core import access\nfrom souverain.core.models import Organisation\n"
+        "from souverain.vault import replica_feed\n"
+        "Organisation.objects.get_or_create(kind='departement', code='21', name='Cote-d Or')\n"
+        "print(replica_feed.authorize(access.SYSTEM, 'Beaune')[1])"
+    )
+    return "Basic " + base64.b64encode(secret.encode()).decode()
+
+
 @pytest.fixture(scope="module")
 def doors(server: Server) -> dict[str, Door]:
     """A device for each role on Dijon's set, and devices that belong elsewhere."""
     found = {role: door(server, role) for role in ROLES}
     found["another set"] = door(server, " ".join(ROLES), scope="autre")
     found["another organisation"] = door(server, " ".join(ROLES), code="21054")
+    found["second site"] = Door("", second_site(server))
     return found
 
 

@@ -18,7 +18,7 @@ from django.core.exceptions import ValidationError
 from souverain.core import access, clock
 from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
-from souverain.vault import log_commands, services
+from souverain.vault import log_commands, replica_commands, services
 from souverain.vault.api import DepositSetItem, DeviceItem
 from souverain.vault.models import DepositSet, State
 
@@ -47,6 +47,7 @@ def cli() -> None:
 
 cli.add_command(log_commands.registry)
 cli.add_command(log_commands.witness)
+cli.add_command(replica_commands.replica)
 
 
 @cli.group()

@@ -30,7 +30,7 @@ from souverain.core.access import Actor
 from souverain.core.models import Device, Organisation
 from souverain.core.objects import AlreadyThere
 from souverain.core.transactions import serialise_writers
-from souverain.vault import services
+from souverain.vault import services, site
 from souverain.vault.engine.tlog import note, tiles, tree
 from souverain.vault.engine.tlog.leaves import BIRTH, DEATH, REAPED, Leaf, Name
 from souverain.vault.engine.tlog.tiles import WIDTH, Tile
@@ -43,7 +43,7 @@ STAMPS = "timestamps"
 RECORDS = "records/"
 UNSIGNED_AFTER = timedelta(minutes=15)
 BATCH = 5000  # leaves added under one lock, and those of the last one's instant
-_KEY = "log-key"
+KEY_FILE = "log-key"
 _FILE = re.compile(
     rf"{CHECKPOINT}|tile/(?:entries|[0-9])/(?:x[0-9]{{3}}/){{0,4}}[0-9]{{3}}(?:\.p/[0-9]{{1,3}})?"
     rf"|{STAMPS}/[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}\.(?:tsr|checkpoint)"
@@ -65,9 +65,9 @@ class UnknownWitness(Exception):
 
 def signing_key() -> Ed25519PrivateKey:
     """The logs' one key, made once, readable by the program's account only."""
-    path: Path = settings.HOME / _KEY
+    path: Path = settings.HOME / KEY_FILE
     if not path.exists():
-        descriptor, partial = tempfile.mkstemp(prefix=f".{_KEY}-", dir=settings.HOME)
+        descriptor, partial = tempfile.mkstemp(prefix=f".{KEY_FILE}-", dir=settings.HOME)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
             file.flush()
@@ -78,12 +78,21 @@ def signing_key() -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text()))
 
 
+def own_public_key() -> str:
+    """The public half of this site's key, in hexadecimal."""
+    return signing_key().public_key().public_bytes_raw().hex()
+
+
 def origin(code: str) -> str:
     """The log's name, in each checkpoint: it outlives a change of the portal's address."""
     return f"{settings.NAMES.domain}/vault/{code}"
 
 
 def public_key(code: str) -> note.Key:
+    """The key under which the log is signed: the first site's, on a copy."""
+    copied = site.here().log_key
+    if copied:
+        return note.Key(origin(code), bytes.fromhex(copied))
     return note.Key.of(origin(code), signing_key())
 
 
@@ -93,7 +102,12 @@ def public_key(code: str) -> note.Key:
 def keep_up() -> None:
     """Add to every log what its records say, and sign what was added. What goes wrong in one log
     never holds up another."""
+    if site.is_read_only():  # the first site signs
+        return
+    forked = site.here().forked_logs
     for organisation in _behind():
+        if organisation.code in forked:
+            continue
         try:
             while sequence(organisation):
                 publish(organisation)
@@ -189,6 +203,58 @@ def unsigned() -> list[str]:
 
 
 # Published ---------------------------------------------------------------------------------------
+
+
+def adopt(organisation: Organisation, leaves: Sequence[str]) -> None:
+    """Add leaves of the first site's log, in its order; the caller checked that a checkpoint signed
+    with the first site's key covers them."""
+    with transaction.atomic():
+        serialise_writers()
+        log, _ = Log.objects.get_or_create(organisation=organisation)
+        sets = {found.code: found for found in DepositSet.objects.filter(organisation=organisation)}
+        parsed = [Leaf.parse(leaf.encode()) for leaf in leaves]
+        LogLeaf.objects.bulk_create(
+            (
+                LogLeaf(
+                    organisation=organisation,
+                    index=log.size + number,
+                    deposit_set=sets[leaf.object.set],
+                    at=leaf.instant,
+                    data=bytes(leaf).decode(),
+                )
+                for number, leaf in enumerate(parsed)
+            ),
+            batch_size=500,
+        )
+        frontier = tree.Frontier(log.size, bytes(log.frontier))
+        frontier.add(tree.leaf_hash(bytes(leaf)) for leaf in parsed)
+        log.size, log.frontier = frontier.size, bytes(frontier)
+        log.save(update_fields=["size", "frontier"])
+
+
+def adopt_checkpoint(organisation: Organisation, text: str, signature: str) -> None:
+    """Publish what the first site signed, once the rows have its leaves. Raises LogForked."""
+    log = Log.objects.get(pk=organisation.pk)
+    _write_tiles(log, organisation.code)
+    with transaction.atomic():
+        serialise_writers()
+        current = Log.objects.get(pk=organisation.pk)
+        current.checkpoint, current.signature = text, signature
+        current.signed_size, current.signed_at = log.size, clock.now()
+        _write_checkpoint(current, organisation.code)
+        current.save(update_fields=["checkpoint", "signature", "signed_size", "signed_at"])
+
+
+def adopt_cosignature(witness: Witness, size: int, line: str, received_at: datetime) -> None:
+    """Keep what a witness of the first site signed there, below the checkpoint."""
+    with transaction.atomic():
+        serialise_writers()
+        Cosignature.objects.get_or_create(
+            witness=witness, size=size, defaults={"line": line, "received_at": received_at}
+        )
+        log = Log.objects.get(pk=witness.organisation.pk)
+        if log.signed_size == size:
+            _write_checkpoint(log, witness.organisation.code)
 
 
 def _key(code: str, path: str) -> str:
@@ -454,6 +520,7 @@ def add_witness(actor: Actor, organisation: Organisation, name: str, key: str) -
             "Ce n'est pas la clé publique d'un témoin : « souverain vault audit --cosign » la donne."
         )
     serialise_writers()
+    site.refuse_a_copy()
     known = Witness.objects.filter(organisation=organisation, removed_at=None)
     if known.filter(Q(name=name) | Q(key=str(parsed))).exists():
         raise ValidationError("Ce témoin est déjà inscrit.")

@@ -527,3 +527,138 @@ class Drill(models.Model):
     class Meta:
         ordering: ClassVar = ["-at", "-pk"]
         indexes: ClassVar = [models.Index(fields=["deposit_set", "-at"], name="drill_by_set")]
+
+
+# The second site, written only by `vault.site` and `vault.replica` ------------------------------------
+
+
+class Site(models.Model):
+    """Which site this vault is, one row; absent, it is a first site that never met another.
+
+    `epoch` grows with each promotion: of two sites that say they are first, the higher one is right.
+    `log_key` is the public key, in hexadecimal, under which the copied logs are signed.
+    """
+
+    class Role(models.TextChoices):
+        FIRST = "first", "Premier site"
+        COPY = "copy", "Copie"
+        FENCED = "fenced", "En lecture seule : un autre site est le premier"
+
+    name = models.CharField(max_length=16)
+    role = models.CharField(max_length=8, choices=Role, default=Role.FIRST)
+    epoch = models.BigIntegerField(default=0)
+    changed_at = models.DateTimeField(default=clock.now)
+    log_key = models.CharField(max_length=64, blank=True)
+    forked_logs = models.JSONField(default=list)
+    """Codes of the communes whose log here says what the first site's does not."""
+
+
+class ReplicaSource(models.Model):
+    """The other site, from which this one pulls, or pulled until its promotion. `heard_at` and
+    `complete_to` are of the other site's clock, the other instants of ours."""
+
+    address = models.CharField(max_length=200)
+    site = models.CharField(max_length=16, blank=True)
+    epoch = models.BigIntegerField(default=0)
+    added_at = models.DateTimeField(default=clock.now)
+    removed_at = models.DateTimeField(null=True)
+    tried_at = models.DateTimeField(null=True)
+    answered_at = models.DateTimeField(null=True)
+    heard_at = models.DateTimeField(null=True)
+    complete_at = models.DateTimeField(null=True)
+    complete_to = models.DateTimeField(null=True)
+    missing_objects = models.BigIntegerField(default=0)
+    missing_bytes = models.BigIntegerField(default=0)
+    troubles = models.JSONField(default=list)
+    promoted_at = models.DateTimeField(null=True)
+    fenced_at = models.DateTimeField(null=True)
+    only_there_objects = models.BigIntegerField(null=True)
+    """Births there after the last one pulled, once it is read-only; None while it is not known."""
+    only_there_deaths = models.BigIntegerField(null=True)
+
+
+class ReplicaReader(models.Model):
+    """What the site that copies this one says that it has: everything up to an instant of ours."""
+
+    device = models.OneToOneField(Device, models.PROTECT, primary_key=True, related_name="+")
+    complete_to = models.DateTimeField()
+    said_at = models.DateTimeField()
+
+
+class ReplicaSet(models.Model):
+    """How far a deposit set was copied: the instant and the row of the last event, in the words of
+    the site `site`. `head` is the instant up to which that site had nothing more."""
+
+    deposit_set = models.OneToOneField(
+        DepositSet, models.PROTECT, primary_key=True, related_name="replica"
+    )
+    site = models.CharField(max_length=16)
+    at = models.DateTimeField(null=True)
+    row = models.BigIntegerField(default=0)
+    head = models.DateTimeField(null=True)
+    lock_days = models.PositiveIntegerField(default=0)
+    """The longest that the other site ever said."""
+    destroyed_at = models.DateTimeField(null=True)
+    gone_at = models.DateTimeField(null=True)
+    """Since when the other site does not name the set any more."""
+
+
+class Replicated(models.Model):
+    """Events of a set that this site learnt at one instant of its own clock. A lock runs from what
+    is later, the death or this instant. The database refuses updates and deletes."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="+")
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    learnt_at = models.DateTimeField()
+    births = models.PositiveIntegerField()
+    deaths = models.PositiveIntegerField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["deposit_set", "last_at"], name="replicated_by_set"),
+        ]
+
+
+class ReplicaHold(models.Model):
+    """A hold that was placed on the other site first. Lifted there, it stays here."""
+
+    hold = models.OneToOneField(Hold, models.PROTECT, primary_key=True, related_name="replica")
+    row = models.BigIntegerField()
+    lifted_there_at = models.DateTimeField(null=True)
+
+
+class ReplicaFault(models.Model):
+    """An object whose bytes the other site does not give as it must: asked again at each turn."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="+")
+    event = models.JSONField()
+    """The birth, as the other site tells it."""
+    died_at = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=300)
+    first_at = models.DateTimeField()
+
+
+class ReplicaTurn(models.Model):
+    """One turn of pulling, kept a week: how late the copy was, in seconds and in objects."""
+
+    source = models.ForeignKey(ReplicaSource, models.PROTECT, related_name="turns")
+    at = models.DateTimeField()
+    lag_s = models.BigIntegerField(null=True)
+    missing_objects = models.BigIntegerField(default=0)
+    objects_received = models.BigIntegerField(default=0)
+    bytes_received = models.BigIntegerField(default=0)
+    ok = models.BooleanField(default=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["source", "-at"], name="replica_turns")]
+
+
+class Divergence(models.Model):
+    """An object that this site received and the one promoted meanwhile never had (`birth`), or
+    whose deletion it never heard of (`death`). `settled_at`: since when both say the same."""
+
+    stored = models.ForeignKey(StoredObject, models.PROTECT, related_name="+")
+    event = models.CharField(max_length=8)
+    found_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True)

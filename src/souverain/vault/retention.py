@@ -35,6 +35,7 @@ from souverain.vault.engine.retention import (
     Life,
     Seen,
 )
+from souverain.vault.learnt import Learnt
 from souverain.vault.models import DepositSet, Hold, Lock, ReaperPass, StoredObject
 
 _BATCH = 500
@@ -283,7 +284,7 @@ def _past_their_lock(
     deposit_set: DepositSet, names: Iterable[tuple[str, str]], known: Seen, now: datetime
 ) -> list[list[StoredObject]]:
     """The lives, name by name, whose bytes may leave now. Under the writers' lock it stays true."""
-    wanted, held = set(names), bool(holds(deposit_set))
+    wanted, held, learnt = set(names), bool(holds(deposit_set)), Learnt(deposit_set)
     lock = timedelta(days=lock_days(deposit_set))
     lives: dict[tuple[str, str], list[StoredObject]] = defaultdict(list)
     for row in StoredObject.objects.filter(
@@ -296,7 +297,11 @@ def _past_their_lock(
         rows
         for rows in lives.values()
         if engine.removable(
-            [Life(row.received_at, row.died_at) for row in rows], lock, known, now, held=held
+            [Life(row.received_at, row.died_at and learnt.since(row.died_at)) for row in rows],
+            lock,
+            known,
+            now,
+            held=held,
         )
     ]
 
@@ -359,7 +364,9 @@ def free_from(deposit_set: DepositSet) -> datetime | None:
     if rows.filter(died_at=None).exists() or holds(deposit_set) or known.doubt(clock.now()):
         return None
     # The end grows with the death, but for the leaps that a later death no longer has behind it.
+    first = rows.order_by("died_at").values_list("died_at", flat=True).first()
     latest = [rows.aggregate(last=Max("died_at"))["last"]]
+    latest += Learnt(deposit_set).all_since(first) if first else []
     latest += [
         rows.filter(died_at__lt=to).aggregate(last=Max("died_at"))["last"] for _, to in known.leaps
     ]

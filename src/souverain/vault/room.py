@@ -140,6 +140,26 @@ def _copies_are_whole() -> Health:
     return scrub.health()
 
 
+def _keep_up_copy() -> None:
+    from souverain.vault import replica_promotion
+
+    replica_promotion.keep_up()
+
+
+def _copied_from() -> Destination | None:
+    from souverain.vault import replica
+    from souverain.vault.replica_client import destination
+
+    found = replica.source()
+    return None if found is None else destination(found.address)
+
+
+def _copy_is_up_to_date() -> Health:
+    from souverain.vault import replica_status
+
+    return replica_status.health()
+
+
 ROOM = Room(
     name="vault",
     title="Le coffre-fort",
@@ -204,6 +224,15 @@ ROOM = Room(
         "vault.drill_failed": "Essai de restauration échoué",
         "vault.drill_passed": "Essai de restauration réussi",
         "vault.drill_unfinished": "Essai de restauration inachevé",
+        "vault.fenced": "Site mis en lecture seule : un autre a pris sa place",
+        "vault.log_forked": "Registre des preuves différent de celui de l'autre site",
+        "vault.promoted": "Copie promue premier site",
+        "vault.replica_added": "Ce site copie un autre site",
+        "vault.replica_authorized": "Accès fait pour un second site",
+        "vault.replica_pulled": "Le coffre-fort est copié par un second site",
+        "vault.replica_recovered": "Objets repris de l'ancien premier site",
+        "vault.replica_removed": "L'autre site n'est plus suivi",
+        "vault.replica_troubled": "La copie du premier site ne va pas bien",
         "vault.frozen": "Dépôt gelé",
         "vault.hold_lifted": "Conservation exigée levée",
         "vault.hold_placed": "Conservation exigée posée",
@@ -237,6 +266,7 @@ ROOM = Room(
         HealthCheck("reaper", "Horloge des conservations", _reaper_believes_the_clock),
         HealthCheck("log", "Registres des preuves", _logs_are_signed),
         HealthCheck("integrity", "Contrôle d'intégrité", _copies_are_whole),
+        HealthCheck("replica", "Second site du coffre-fort", _copy_is_up_to_date),
     ),
     settings=(
         Setting("SOUVERAIN_TSA_URL", "L'autorité d'horodatage (RFC 3161) ; vide : aucune", ""),
@@ -247,6 +277,7 @@ ROOM = Room(
     outlets=(
         Outlet("timestamp", "L'horodatage des registres du coffre-fort", _timestamps_go_to),
         Outlet("objects", "La parité du coffre-fort sur S3", _parity_goes_to),
+        Outlet("replica", "La copie du coffre-fort d'un autre site", _copied_from),
     ),
     events=(
         EventKind("vault.deposit_received", "Une sauvegarde est arrivée au coffre-fort"),
@@ -266,6 +297,7 @@ ROOM = Room(
         Periodic("vault-reaper", timedelta(days=1), _reap),
         Periodic("vault-log", timedelta(minutes=1), _keep_up_logs),
         Periodic("vault-scrub", timedelta(seconds=5), _scrub),
+        Periodic("vault-replica", timedelta(seconds=5), _keep_up_copy),
         Periodic("vault-stamps", timedelta(minutes=10), _stamp_logs),
     ),
     holdings=(

@@ -32,7 +32,7 @@ from souverain.core import access, clock, devices, journal
 from souverain.core.format import datetime_fr
 from souverain.core.models import Device
 from souverain.core.objects import CHUNK, Incoming, StoreUnavailable, WrongContent
-from souverain.vault import drills, log, services
+from souverain.vault import drills, log, replica_server, services, site
 from souverain.vault.announcements import announce
 from souverain.vault.engine.drill import REPORT_MAX_BYTES
 from souverain.vault.models import DepositSet
@@ -47,6 +47,7 @@ _ROUTE = re.compile(
     r"(?:@(?P<time>[0-9A-Za-z:.+-]{1,40}))?/(?:(?P<kind>[A-Za-z]{1,20})(?P<slash>/(?P<name>.*))?)?",
     re.DOTALL,
 )
+_REPLICA_ROUTE = re.compile(r"/vault/(?P<code>[0-9][0-9AB][0-9]?)/replica/(?P<path>[^\0]{0,200})")
 _LOG_ROUTE = re.compile(r"/vault/(?P<code>[0-9][0-9AB][0-9]{3})/log/(?P<path>[^\0]{0,100})")
 _DRILLS_ROUTE = re.compile(
     r"/vault/(?P<code>[0-9][0-9AB][0-9]{3})/(?P<set>[a-z0-9][a-z0-9-]{0,39})/drills"
@@ -136,6 +137,16 @@ class DrillRequest:
     deposit_set: DepositSet
 
 
+@dataclass(frozen=True)
+class ReplicaRequest:
+    """The same for what the site that copies this one asks."""
+
+    method: str
+    path: str
+    device: Device
+    query: bytes
+
+
 def matches(path: str) -> bool:
     """Whether a path belongs to this app and not to the vault's pages."""
     return _MINE.match(path) is not None
@@ -168,6 +179,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
                 serving = _serve_log(request, receive, answer)
             elif isinstance(request, DrillRequest):
                 serving = _serve_drill(request, receive, answer)
+            elif isinstance(request, ReplicaRequest):
+                serving = replica_server.serve(request, receive, answer)
             else:
                 serving = _serve(request, receive, answer)
             await _while_live(request.device, serving)
@@ -299,7 +312,7 @@ class _Answer:
 # The request -------------------------------------------------------------------------------------
 
 
-def _read_request(scope: Any) -> Request | LogRequest | DrillRequest:
+def _read_request(scope: Any) -> Request | LogRequest | DrillRequest | ReplicaRequest:
     headers = {
         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
     }
@@ -308,6 +321,7 @@ def _read_request(scope: Any) -> Request | LogRequest | DrillRequest:
         return (
             _route_log(scope, device)
             or _route_drill(scope, device)
+            or _route_replica(scope, device)
             or _route(scope, headers, device)
         )
     except Refused as refusal:
@@ -371,6 +385,16 @@ def _own_set(found: re.Match[str], device: Device) -> DepositSet:
         return services.set_of(device)
     except DepositSet.DoesNotExist:
         raise Refused(403, "Ce dépôt n'existe plus.", "gone") from None
+
+
+def _route_replica(scope: Any, device: Device) -> ReplicaRequest | None:
+    """What another site asks to copy this one, with a credential that does nothing else."""
+    found = _REPLICA_ROUTE.fullmatch(scope["path"])
+    if found is None:
+        return None
+    if device.kind != "replica" or device.organisation.code != found["code"]:
+        raise Refused(403, "Cet appareil n'a pas le droit de copier ce site.", "foreign")
+    return ReplicaRequest(scope["method"], found["path"], device, scope["query_string"])
 
 
 def _route(scope: Any, headers: dict[str, str], device: Device) -> Request:
@@ -471,6 +495,7 @@ async def _serve(request: Request, receive: Any, answer: _Answer) -> None:
             case "POST" if request.kind and not request.listing:
                 await _post(request, receive, answer)
             case "POST" if not request.kind:
+                await _thread(_need_first, request.device)
                 _need(request.allows("backup") and request.at is None, "role")
                 if request.query != b"create=true":
                     raise Refused(400, "Il n'y a rien à envoyer à cette adresse.", "path")
@@ -495,6 +520,14 @@ def _need(condition: bool, reason: str) -> None:
         raise Refused(403, "Cet appareil n'a pas le droit de faire ceci.", reason)
 
 
+def _need_first(device: Device) -> None:
+    """A copy, and a site that another replaced, take nothing."""
+    try:
+        site.refuse_lately()
+    except site.ReadOnly as error:
+        raise Refused(403, str(error), "copy", device) from None
+
+
 async def _serve_log(request: LogRequest, receive: Any, answer: _Answer) -> None:
     """A static file of the log; or a witness's signature, which is added to the checkpoint."""
     code = request.device.organisation.code
@@ -506,6 +539,7 @@ async def _serve_log(request: LogRequest, receive: Any, answer: _Answer) -> None
         return
     if (request.method, request.path) != ("POST", "cosignature"):
         raise Refused(405, "Cette opération n'existe pas.", "method", request.device)
+    await _thread(_need_first, request.device)
     content = await _small_body(receive, request.device)
     try:
         await _thread(log.take_cosignature, request.device, content, pool=_writers)
@@ -735,6 +769,8 @@ class _Upload:
 
     def begin(self, declared: int | None) -> None:
         """Open a temporary file for an object that has room."""
+        if self._request.kind != "locks":
+            _need_first(self._request.device)
         deposit_set, kind, name = self._request.deposit_set, self._request.kind, self._request.name
         self._room = services.room_left(deposit_set.organisation)
         if kind == "locks" or services.is_known(deposit_set, kind, name):
@@ -826,6 +862,8 @@ def _keep(request: Request, upload: _Upload, last: bytes) -> None:
         raise Refused(403, "Ce dépôt est déjà initialisé.", "config") from None
     except QuotaExceeded:
         raise _no_room(request) from None
+    except site.ReadOnly as error:
+        raise Refused(403, str(error), "copy") from None
     finally:
         upload.abort()
 
@@ -833,7 +871,7 @@ def _keep(request: Request, upload: _Upload, last: bytes) -> None:
 def _keep_lock(request: Request, incoming: Incoming) -> None:
     if incoming.sha256 != request.name:
         raise WrongContent(request.name)
-    if request.at is not None:
+    if request.at is not None or site.is_read_only():
         return
     if len(_locks(request)) >= _LOCKS_MAX:
         raise Refused(507, "Trop de verrous : lancez « restic unlock ».", "locks")
@@ -852,11 +890,14 @@ async def _delete(request: Request, answer: _Answer) -> None:
         return
     _need(request.at is None, "past")
     _need(request.allows("prune"), "role")
-    buried = await _thread(
-        services.bury_object,
-        *(request.deposit_set, request.kind, request.name, request.device),
-        pool=_writers,
-    )
+    try:
+        buried = await _thread(
+            services.bury_object,
+            *(request.deposit_set, request.kind, request.name, request.device),
+            pool=_writers,
+        )
+    except site.ReadOnly as error:
+        raise Refused(403, str(error), "copy") from None
     if not buried:
         raise Refused(404, "Cet objet n'existe pas.")
     await answer.whole(200)

@@ -21,7 +21,7 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation, User
 from souverain.core.objects import AlreadyThere, Incoming, Store
 from souverain.core.transactions import serialise_writers
-from souverain.vault import alarm, key_changes
+from souverain.vault import alarm, key_changes, site
 from souverain.vault.announcements import announce
 from souverain.vault.models import (
     DEFAULT_QUOTA_BYTES,
@@ -145,6 +145,7 @@ def create_set(
     if len(title) > 120:
         raise ValidationError("Le titre d'un dépôt tient en 120 caractères.")
     serialise_writers()
+    site.refuse_a_copy()
     if DepositSet.objects.filter(organisation=organisation, code=code).exists():
         raise ValidationError(f"Le dépôt « {code} » existe déjà.")
     created = DepositSet.objects.create(
@@ -189,6 +190,7 @@ def add_device(
     if unknown or not roles:
         raise ValidationError(f"Droits inconnus : {', '.join(unknown) or 'aucun choisi'}.")
     serialise_writers()
+    site.refuse_a_copy()
     if device_id and Device.objects.filter(pk=device_id).exists():
         raise AlreadyAdded
     if not DepositSet.objects.filter(organisation=organisation, code=set_code).exists():
@@ -360,6 +362,7 @@ def set_quota(actor: Actor, organisation: Organisation, limit_bytes: int) -> Non
     if not 0 < limit_bytes <= QUOTA_MAX_BYTES:
         raise ValidationError("Le quota va de 1 octet à 1 000 To.")
     serialise_writers()
+    site.refuse_a_copy()
     Quota.objects.update_or_create(organisation=organisation, defaults={"bytes": limit_bytes})
     journal.append(
         actor,
@@ -387,8 +390,8 @@ def record_object(
     """Name, keep and record a received object; durable on disk and committed on return.
 
     `name` is `config` or the content's SHA-256. An object that lives already is returned as it is.
-    Raises objects.WrongContent, ConfigExists, QuotaExceeded, devices.Revoked; nothing is recorded
-    then.
+    Raises objects.WrongContent, ConfigExists, QuotaExceeded, devices.Revoked, site.ReadOnly;
+    nothing is recorded then.
     """
     actor = access.of_device(device)
     placed = False
@@ -405,10 +408,11 @@ def record_object(
         lives = _lives(deposit_set, kind, name)
         living = _living(lives)
         try:
+            site.require_first()
             devices.require_live(device)
             if not lives and incoming.size > room_left(deposit_set.organisation):
                 raise QuotaExceeded
-        except (devices.Revoked, QuotaExceeded):
+        except (devices.Revoked, QuotaExceeded, site.ReadOnly):
             if placed and not lives:
                 discard(key)
             raise
@@ -420,7 +424,7 @@ def record_object(
             # A config has no proof but the lock; another file was taken back by the client that
             # placed it, over the quota: ours is still under its temporary name.
             _place(deposit_set, kind, name, incoming, actor)
-        return _give_birth(deposit_set, kind, name, incoming.size, device, known=bool(lives))
+        return give_birth(deposit_set, kind, name, incoming.size, device, known=bool(lives))
 
 
 def _place(deposit_set: DepositSet, kind: str, name: str, incoming: Incoming, actor: Actor) -> bool:
@@ -444,14 +448,14 @@ def _place(deposit_set: DepositSet, kind: str, name: str, incoming: Incoming, ac
     return True
 
 
-def _give_birth(
+def give_birth(
     deposit_set: DepositSet, kind: str, name: str, size: int, device: Device, *, known: bool
 ) -> StoredObject:
     """Write the row of an object whose file is in place; `known` when its bytes are counted."""
     actor = access.of_device(device)
-    current = _as_it_is_now(deposit_set)
+    current = as_it_is_now(deposit_set)
     at = next_instant(current, actor)
-    session = _session(current, device, at)
+    session = session_of(current, device, at)
     stored = StoredObject(
         deposit_set=current,
         type=kind,
@@ -495,14 +499,14 @@ def _write_birth(stored: StoredObject, session: Session, current: DepositSet) ->
         cursor.execute(_SET_GREW, (*sizes, at, *told, current.pk))
 
 
-def _as_it_is_now(deposit_set: DepositSet) -> DepositSet:
+def as_it_is_now(deposit_set: DepositSet) -> DepositSet:
     """The set's row, read under the writers' lock."""
     current = DepositSet.objects.raw(_SET_NOW, [deposit_set.pk])[0]
     current.organisation = deposit_set.organisation
     return current
 
 
-def _session(deposit_set: DepositSet, device: Device, at: datetime) -> Session:
+def session_of(deposit_set: DepositSet, device: Device, at: datetime) -> Session:
     """The run under way, or a new one after a snapshot or an hour of silence."""
     for found in Session.objects.raw(_OPEN_SESSION, [deposit_set.pk, device.pk]):
         if at - found.last_at < SESSION_SILENCE:
@@ -539,14 +543,15 @@ def _tell(stored: StoredObject, session: Session, actor: Actor) -> None:
 @transaction.atomic
 def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -> bool:
     """End an object's life at this instant; its bytes stay as long as the lock says. False when none lives. Raises
-    devices.Revoked."""
+    devices.Revoked, site.ReadOnly."""
     serialise_writers()
+    site.require_first()
     devices.require_live(device)
     actor = access.of_device(device)
     living = _living(_lives(deposit_set, kind, name))
     if living is None:
         return False
-    current = _as_it_is_now(deposit_set)
+    current = as_it_is_now(deposit_set)
     living.died_at = current.last_instant = next_instant(current, actor)
     living.save(update_fields=["died_at"])
     announce(current, device, "pruned")
@@ -571,7 +576,7 @@ def bury_object(deposit_set: DepositSet, kind: str, name: str, device: Device) -
 
 def bury_everything(deposit_set: DepositSet) -> int:
     """End every life of a set at one instant, under the writers' lock; returns how many."""
-    current = _as_it_is_now(deposit_set)
+    current = as_it_is_now(deposit_set)
     current.last_instant = next_instant(current, access.SYSTEM)
     current.live_bytes, current.last_deposit_at = 0, None
     ended = alive(current).update(died_at=current.last_instant)
@@ -582,6 +587,8 @@ def bury_everything(deposit_set: DepositSet) -> int:
 def tell_late_sets() -> None:
     """Tell a commune's members, once, that a deposit set is late; the next deposit starts anew."""
     now = clock.now()
+    if site.is_read_only():  # the first site tells it
+        return
     for found in DepositSet.objects.filter(late_told_at=None):
         if now > found.due_at and _is_in_use(found):
             _tell_late(found.pk)

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from souverain.core import clock, egress
 from souverain.core.rooms import DataClass, Destination
-from souverain.vault import log
+from souverain.vault import log, site
 from souverain.vault.engine import stamp
 from souverain.vault.models import Log
 
@@ -36,7 +36,7 @@ def goes_to() -> Destination | None:
 
 def stamp_logs() -> None:
     """Once a legal day, have each log that has grown stamped; tried again until it is done."""
-    if goes_to() is None:
+    if goes_to() is None or site.is_read_only():
         return
     day = clock.today().isoformat()
     grown = Log.objects.exclude(signed_size=0).select_related("organisation")

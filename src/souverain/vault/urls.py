@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from souverain.vault import alarm_pages, drill_pages, retention_views, views
+from souverain.vault import alarm_pages, drill_pages, replica_views, retention_views, views
 
 app_name = "vault"
 urlpatterns = [
     path("", views.overview, name="overview"),
+    path("second-site/", replica_views.page, name="replica"),
     path("communes/<str:code>/", views.commune, name="commune"),
     path("communes/<str:code>/place/", views.set_quota, name="set_quota"),
     path("communes/<str:code>/depots/ajouter/", views.add_set, name="add_set"),

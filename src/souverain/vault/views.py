@@ -33,6 +33,7 @@ from souverain.vault import (
     history,
     integrity,
     log,
+    replica_status,
     retention_views,
     services,
 )
@@ -46,6 +47,7 @@ _WATCHED = timedelta(days=1)
 _ROLES = {"backup": "sauvegarder", "restore": "relire", "prune": "ranger"}
 _REASONS = {
     "config": "dépôt déjà initialisé",
+    "copy": "envoi à un site qui se lit seulement",
     "credential": "appareil inconnu ou révoqué",
     "delete": "effacement d'un dépôt",
     "damaged": "objet abîmé sur le disque",
@@ -163,6 +165,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "late": states[State.LATE],
         "never": states[State.NEVER],
         "drilled": len(drilled),
+        "second_site": replica_status.sentence(),
         **_refusals(),
         **alarm_banner.of_all(),
         **integrity.of_all(),
@@ -234,6 +237,7 @@ def _commune_page(
         "state": freshness.KINDS[fresh.state],
         "word": freshness.WORDS[fresh.state],
         "advice": advice(organisation, fresh, devices),
+        "second_copy": replica_status.of_commune(),
         "sets": sets,
         "chosen": chosen,
         "stored_bytes": stored,
