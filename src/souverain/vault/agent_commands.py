@@ -315,7 +315,9 @@ def restore(
         for fault in done.faults:
             click.echo(f"Non restauré : {fault}")
         if done.left_in:
-            click.echo(f"Le reste est dans {shown(str(done.left_in), 1000)}")
+            click.echo(
+                f"Ce qui est venu, peut-être coupé, est dans {shown(str(done.left_in), 1000)}"
+            )
     if done.faults:
         sys.exit(1)
 

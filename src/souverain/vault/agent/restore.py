@@ -24,6 +24,7 @@ from souverain.vault.agent.receipts import Progress, ask
 
 MAX_FOUND = 200
 _MAX_SNAPSHOTS = 100_000
+_STAGING = ".restauration"
 _ID = re.compile(r"[0-9a-f]{64}")
 _WINDOWS = re.compile(r"([A-Za-z]):[\\/](.*)", re.DOTALL)
 _FRENCH = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ àT]+(.*))?")
@@ -329,7 +330,8 @@ class _Asked:
 
 @dataclass(frozen=True)
 class Restored:
-    """What took its place, and what did not come back."""
+    """What took its place; what did not come back, and where the rest lies then: a file is at its
+    place whole, or not there."""
 
     places: tuple[Path, ...]
     faults: tuple[str, ...]
@@ -349,7 +351,7 @@ def restore(
                 "choisissez un autre dossier avec --to."
             )
     target.mkdir(parents=True, exist_ok=True)
-    staging = target / f".restauration-{secrets.token_hex(6)}"
+    staging = target / f"{_STAGING}-{secrets.token_hex(6)}"
     staging.mkdir(mode=0o700)
     includes = [f"--include={_include(each)}" for each in wanted.paths if each != "/"]
     try:
@@ -359,16 +361,24 @@ def restore(
                 on_message=lambda message: None,
             )
         faults = _faults(done)
-        if done.status and not faults:
-            raise AgentError(reader.why(done))
+        if done.status and not any(each.is_file() for each in staging.rglob("*")):
+            raise AgentError(faults[0] if faults else reader.why(done))
+        if done.status:
+            return Restored((), faults or (reader.why(done),), _apart(staging))
         places = _placed(staging, target, names)
     except BaseException:
         _remove(staging)
         raise
-    if any(each is None for each in places):
-        return Restored(_some(places), (*faults, "Tout n'a pas pu prendre sa place."), staging)
+    if None in places:
+        fault = "un nom a été pris entre-temps, ou le dossier n'est pas permis"
+        return Restored(_some(places), (fault,), _apart(staging))
     _remove(staging)
-    return Restored(_some(places), faults)
+    return Restored(_some(places), ())
+
+
+def _apart(staging: Path) -> Path:
+    """Keep what came, under a name that says what it is: some of it may be cut short."""
+    return staging.rename(staging.with_name(f"INCOMPLET{staging.name.removeprefix(_STAGING)}"))
 
 
 def _some(places: list[Path | None]) -> tuple[Path, ...]:

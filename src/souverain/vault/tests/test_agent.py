@@ -209,6 +209,31 @@ def test_names_that_would_drive_the_terminal_or_a_pattern(own: Server, tmp_path:
     assert same(town.documents, tmp_path / "tout" / "Documents")
 
 
+def test_a_full_disk_leaves_no_half_file_at_its_place(own: Server, tmp_path: Path) -> None:
+    town = Town(tmp_path / "mairie", own.device(scope="plein"))
+    (town.documents / "scan.pdf").write_bytes(os.urandom(12 << 20))
+    town.agent("setup")
+    town.agent("run")
+    small = tmp_path / "petit"
+    small.mkdir()
+    mount = f'mount -t tmpfs -o size=6m none {small} && "$@"; echo "code $?"; ls -A {small}'
+    done = subprocess.run(
+        [
+            *("unshare", "--mount", "sh", "-c", mount, "sh"),
+            *(sys.executable, "-c", ALONE.format(prelude=""), "vault", "agent"),
+            *("restore", "--to", str(small)),
+        ],
+        env=town.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    told, _, listed = done.stdout.partition("code 1\n")
+    assert "Non restauré" in told and "INCOMPLET-" in told, done.stdout + done.stderr
+    (left,) = listed.split()
+    assert left.startswith("INCOMPLET-")
+
+
 # Secrets -----------------------------------------------------------------------------------------
 
 
@@ -464,7 +489,7 @@ def test_two_runs_never_overlap(own: Server, line: Line, tmp_path: Path) -> None
     first = town.start("run")
     assert line.held.wait(60)
     assert "déjà en cours" in town.agent("run", status=1)
-    assert "Une sauvegarde est en cours" in town.agent("status")
+    assert "Une sauvegarde est en cours" in town.agent("status", status=1)
     line.release()
     assert first.wait(120) == 0
     assert town.restic("snapshots", "--json").count('"short_id"') == 1

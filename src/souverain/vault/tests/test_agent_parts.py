@@ -142,6 +142,20 @@ def test_a_broken_state_is_no_crash(tmp_path: Path) -> None:
     assert states.read(tmp_path / "etat.json") is None
 
 
+def test_a_full_disk_leaves_the_former_state(tmp_path: Path) -> None:
+    file = tmp_path / "etat.json"
+    states.keep(file, GOOD)
+    code = (
+        "import resource, sys; from pathlib import Path; from souverain.vault.agent import state\n"
+        "file = Path(sys.argv[1]); found = state.read(file)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "state.keep(file, found, outcome='failed')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
+    assert done.returncode == 1 and "OSError" in done.stderr
+    assert states.read(file) == GOOD and list(tmp_path.iterdir()) == [file]
+
+
 # The sentence ------------------------------------------------------------------------------------
 
 
