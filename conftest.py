@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import django
 import pytest
 
-from souverain.core.tests.seaweedfs import SeaweedFS
+from souverain.core.tests.seaweedfs import LOCKED_BUCKET, SeaweedFS
 
 HOME = tempfile.mkdtemp(prefix="souverain-test-")
 os.environ["SOUVERAIN_HOME"] = HOME
@@ -41,6 +41,13 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def locked_seaweedfs(seaweedfs: SeaweedFS) -> SeaweedFS:
+    """The same, with a bucket that locks what arrives."""
+    seaweedfs.lock(LOCKED_BUCKET)
+    return seaweedfs
 
 
 @pytest.fixture(scope="session")

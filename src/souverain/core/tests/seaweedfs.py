@@ -10,12 +10,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import boto3
+from botocore.config import Config
 from obstore import put
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-BUCKET = "essai"
+BUCKET, LOCKED_BUCKET = "essai", "essai-verrou"
+LOCK_DAYS = 100
 ACCESS_KEY, SECRET_KEY = "essai", "secret-d-essai-2026"
 _FOR_GRPC = 10_000
 """SeaweedFS opens its gRPC port this far above each port."""
@@ -61,9 +65,34 @@ class SeaweedFS:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.s3}"
 
-    def address(self, prefix: str) -> str:
+    def address(self, prefix: str, bucket: str = BUCKET) -> str:
         """For SOUVERAIN_OBJECTS_URL."""
-        return f"s3://{BUCKET}/{prefix}?endpoint={self.endpoint}&region=us-east-1"
+        return f"s3://{bucket}/{prefix}?endpoint={self.endpoint}&region=us-east-1"
+
+    def judge(self) -> Any:
+        """Another client, with every right on the server."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+        )
+
+    def lock(self, bucket: str, days: int | None = LOCK_DAYS) -> None:
+        """A bucket with object lock, which locks by itself what arrives for that many days."""
+        judge = self.judge()
+        judge.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+        if days is not None:
+            retention = {"Mode": "COMPLIANCE", "Days": days}
+            judge.put_object_lock_configuration(
+                Bucket=bucket,
+                ObjectLockConfiguration={
+                    "ObjectLockEnabled": "Enabled",
+                    "Rule": {"DefaultRetention": retention},
+                },
+            )
 
     def start(self) -> None:
         weed = shutil.which("weed") or str(Path(sys.executable).parent / "weed")
