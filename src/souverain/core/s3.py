@@ -241,10 +241,11 @@ class S3Store(Store):
         """S3 has no folders."""
 
     def remove(self, key: str) -> bool:
+        safe_parts(key)
         with self.versions() as versions:
             if versions is None:
                 return self.hide(key)
-            found = versions.of(self.key(key))
+            found = versions.of(key)
             stay = [each for each in found if not versions.delete(each)]
         if any(each.is_latest and not each.is_marker for each in stay):
             self.hide(key)

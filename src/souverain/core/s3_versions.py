@@ -12,7 +12,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a name, or a marker that hides those below; `key` is the bucket's own."""
+    """One version of a name of the store, or a marker that hides those below."""
 
     key: str
     id: str
@@ -88,12 +88,12 @@ class Versions:
 
     def are_kept(self) -> bool:
         """Whether the bucket keeps versions."""
-        found = self._read("", {"versioning": ""})
+        found = self._read(None, {"versioning": ""})
         return _text(found, "Status") in ("Enabled", "Suspended")
 
     def bucket_lock(self) -> BucketLock | None:
         """The bucket's object lock; None when it has none."""
-        answer = self._ask("GET", "", {"object-lock": ""})
+        answer = self._ask("GET", None, {"object-lock": ""})
         if answer.status_code == 404:
             return None
         found = self._parsed(answer)
@@ -107,14 +107,19 @@ class Versions:
 
     def lock_bucket(self, days: int) -> None:
         """Have the bucket lock by itself, for that long, each version that arrives from now on."""
-        self._write(
+        done = self._write(
             "PUT",
-            "",
+            None,
             {"object-lock": ""},
             f'<ObjectLockConfiguration xmlns="{_NAMESPACE}"><ObjectLockEnabled>Enabled'
             f"</ObjectLockEnabled><Rule><DefaultRetention><Mode>{COMPLIANCE}</Mode>"
             f"<Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>",
         )
+        if not done:
+            raise StoreUnavailable(
+                "Le stockage S3 refuse que cette clé règle le verrou du compartiment : réglez-le avec "
+                "celle de son propriétaire."
+            )
 
     # Its versions --------------------------------------------------------------------------------
 
@@ -122,15 +127,16 @@ class Versions:
         """The versions of one name."""
         return next((found for name, found in self.named(key) if name == key), [])
 
-    def named(self, prefix: str, after: str = "") -> Iterator[tuple[str, list[Version]]]:
-        """Each name under a prefix, in order, with all its versions; those beyond `after`."""
-        marks, held = {"key-marker": after}, list[Version]()
+    def named(self, prefix: str = "", after: str = "") -> Iterator[tuple[str, list[Version]]]:
+        """Each name that begins so, in order, with all its versions; those beyond `after`."""
+        own, held = self._store.prefix, list[Version]()
+        marks = {"key-marker": own + after if after else ""}
         while marks:
-            asked = {"versions": "", "prefix": prefix, "max-keys": str(_PAGE), **marks}
-            found = self._read("", {**asked, "encoding-type": "url"})
+            asked = {"versions": "", "prefix": own + prefix, "max-keys": str(_PAGE), **marks}
+            found = self._read(None, {**asked, "encoding-type": "url"})
             is_encoded = _text(found, "EncodingType") == "url"
             page = [
-                _version(item, is_encoded)
+                _version(item, own, is_encoded)
                 for item in found
                 if item.tag in ("Version", "DeleteMarker")
             ]
@@ -159,7 +165,8 @@ class Versions:
 
     def keep(self, version: Version, until: datetime) -> bool:
         """Lock a version until an instant; False when the store refuses, as it does to shorten."""
-        instant = until.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        whole = until.astimezone(UTC) + timedelta(microseconds=999_999)  # S3 counts in seconds
+        instant = whole.strftime("%Y-%m-%dT%H:%M:%SZ")
         return self._write(
             "PUT",
             version.key,
@@ -174,7 +181,7 @@ class Versions:
 
     def put_on_top(self, version: Version) -> None:
         """Make a version the current one of its name again, by a copy inside the store."""
-        source = quote(f"/{self._store.bucket}/{version.key}")
+        source = quote(f"/{self._store.bucket}/{self._store.prefix}{version.key}")
         answer = self._ask(
             "PUT",
             version.key,
@@ -201,20 +208,20 @@ class Versions:
     def abort_uploads(self, before: datetime) -> int:
         """Forget the parts of the uploads under the prefix that began before an instant and that S3
         never completed; returns how many."""
-        found = self._read("", {"uploads": "", "prefix": self._store.prefix})
+        found = self._read(None, {"uploads": "", "prefix": self._store.prefix})
         aborted = 0
         for upload in found.iter("Upload"):
             if _instant(_text(upload, "Initiated")) < before:
-                key = {"uploadId": _text(upload, "UploadId")}
-                aborted += self._write("DELETE", _text(upload, "Key"), key)
+                key = _text(upload, "Key").removeprefix(self._store.prefix)
+                aborted += self._write("DELETE", key, {"uploadId": _text(upload, "UploadId")})
         return aborted
 
     # Requests ------------------------------------------------------------------------------------
 
-    def _read(self, key: str, query: dict[str, str]) -> ElementTree.Element:
+    def _read(self, key: str | None, query: dict[str, str]) -> ElementTree.Element:
         return self._parsed(self._ask("GET", key, query))
 
-    def _write(self, method: str, key: str, query: dict[str, str], body: str = "") -> bool:
+    def _write(self, method: str, key: str | None, query: dict[str, str], body: str = "") -> bool:
         """Whether the store did it; False when it denies that very act."""
         answer = self._ask(method, key, query, body.encode())
         if answer.status_code == 403 and self._code(answer) in ("AccessDenied", "ObjectLocked"):
@@ -227,7 +234,7 @@ class Versions:
     def _ask(
         self,
         method: str,
-        key: str,
+        key: str | None,
         query: dict[str, str],
         body: bytes = b"",
         headers: dict[str, str] | None = None,
@@ -235,7 +242,7 @@ class Versions:
         stream: bool = False,
     ) -> requests.Response:
         url = f"{self._store.endpoint}/{quote(self._store.bucket)}"
-        url += f"/{quote(key)}" if key else ""
+        url += "" if key is None else f"/{quote(self._store.prefix + key)}"
         url += f"?{urlencode(query, quote_via=quote)}" if query else ""
         given = dict(headers or {})
         if body:
@@ -298,10 +305,10 @@ def _key_of(version: Version) -> str:
     return version.key
 
 
-def _version(item: ElementTree.Element, is_encoded: bool) -> Version:
+def _version(item: ElementTree.Element, prefix: str, is_encoded: bool) -> Version:
     key = _text(item, "Key")
     return Version(
-        unquote(key) if is_encoded else key,
+        (unquote(key) if is_encoded else key).removeprefix(prefix),
         _text(item, "VersionId"),
         _text(item, "IsLatest") == "true",
         item.tag == "DeleteMarker",

@@ -89,6 +89,18 @@ def _reap() -> None:
     retention.reap(access.SYSTEM)
 
 
+def _keep_locks_ahead() -> None:
+    from souverain.vault import object_lock
+
+    object_lock.keep_up()
+
+
+def _store_locks() -> Health:
+    from souverain.vault import object_lock
+
+    return object_lock.health()
+
+
 def _tell_late_sets() -> None:
     from souverain.vault import services
 
@@ -167,6 +179,9 @@ ROOM = Room(
         "vault.alarm_acknowledged": "Alerte de rançongiciel prise en charge",
         "vault.alarm_closed": "Alerte de rançongiciel close",
         "vault.bulk_announced": "Gros envoi annoncé",
+        "vault.bucket_locked": "Verrou du compartiment S3 réglé",
+        "vault.copies_hidden": "Copies cachées dans le stockage S3, remises en place",
+        "vault.locks_extended": "Ronde des verrous du stockage S3",
         "vault.clock_went_back": "L'horloge du serveur a reculé",
         "vault.deposit_late": "Sauvegarde en retard",
         "vault.deposit_received": "Sauvegarde reçue",
@@ -211,6 +226,7 @@ ROOM = Room(
     health=(
         HealthCheck("store", "Espace des copies", _store_takes_writes),
         HealthCheck("reaper", "Horloge des conservations", _reaper_believes_the_clock),
+        HealthCheck("object-lock", "Verrou du stockage", _store_locks),
         HealthCheck("log", "Registres des preuves", _logs_are_signed),
     ),
     settings=(
@@ -223,11 +239,15 @@ ROOM = Room(
         EventKind("vault.restored", "Un appareil relit les sauvegardes d'une commune"),
         EventKind("vault.pruned", "Un appareil efface d'anciennes sauvegardes d'une commune"),
         EventKind("vault.ransomware_suspected", "Rançongiciel possible", safety=True),
+        EventKind(
+            "vault.copies_hidden", "Des copies ont été cachées dans le stockage S3", safety=True
+        ),
         EventKind("vault.alarm_closed", "Une alerte de rançongiciel est close"),
     ),
     periodic=(
         Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),
         Periodic("vault-reaper", timedelta(days=1), _reap),
+        Periodic("vault-object-lock", timedelta(minutes=10), _keep_locks_ahead),
         Periodic("vault-log", timedelta(minutes=1), _keep_up_logs),
         Periodic("vault-stamps", timedelta(minutes=10), _stamp_logs),
     ),
