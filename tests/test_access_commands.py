@@ -16,8 +16,9 @@ from souverain.cli import main
 from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry
 from souverain.core.rooms import DataClass
+from souverain.vault import retention, services
 from souverain.vault.engine.tlog import note
-from souverain.vault.models import DepositSet, ReaperPass
+from souverain.vault.models import DepositSet, Destruction, ReaperPass
 from souverain.vault.tests.restic_writer import PASSWORD, Writer, node
 from tests import access_matrix
 from tests.access_scene import DIJON, MARKERS, Scene, build
@@ -49,6 +50,34 @@ def _starting(scene: Scene) -> list[str]:
 def _leapt(scene: Scene) -> list[str]:
     ReaperPass.objects.create(at=clock.now() - timedelta(days=30))
     return ["--confirm-clock"]
+
+
+def _standard(scene: Scene) -> list[str]:
+    """A set that nothing keeps."""
+    found = scene.targets[DIJON].records[DepositSet]
+    services.create_set(access.SYSTEM, found.organisation, "libre")
+    return ["--commune", DIJON, "--set", "libre"]
+
+
+def _asked(scene: Scene) -> list[str]:
+    """A destruction that the commune's administrator asked for."""
+    options = _standard(scene)
+    found = DepositSet.objects.get(code="libre", organisation__code=DIJON)
+    Destruction.objects.create(
+        deposit_set=found,
+        reason="x",
+        reference="y",
+        asked_by="user:1",
+        asked_by_operator=False,
+        asked_at=clock.now(),
+    )
+    return options
+
+
+def _held(scene: Scene) -> list[str]:
+    """A hold that somebody else placed."""
+    found = scene.targets[DIJON].records[DepositSet]
+    return [str(retention.hold(access.SYSTEM, found, "enquête").pk)]
 
 
 def _outlines(scene: Scene) -> list[str]:
@@ -118,6 +147,15 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
     "vault export": _folder,
     "vault audit": _audit,
+    "vault destruction approve": _asked,
+    "vault destruction ask": lambda scene: [
+        *_standard(scene),
+        *("--reason", "fin de mission", "--reference", "visa 1"),
+    ],
+    "vault destruction cancel": _asked,
+    "vault hold lift": _held,
+    "vault hold place": lambda scene: [*_standard(scene), "--reason", "enquête"],
+    "vault lock lengthen": lambda scene: [*_standard(scene), "--days", "400"],
     "vault log export": lambda scene: ["--commune", DIJON, "registre.zip"],
     "vault log key": lambda scene: ["--commune", DIJON],
     "vault log proof": lambda scene: ["--commune", DIJON, "config"],
@@ -152,6 +190,8 @@ REFUSED = {
     "vault log proof",
     "vault recovery combine",
     "vault sip check",
+    "vault store keep",
+    "vault store lock",
 }
 
 

@@ -314,7 +314,8 @@ class _Batch:
             return candidates[0] if candidates else None
         expected = _sha256_of(row)
         if not expected:  # a config that no log names yet: the first that arrived
-            return min(candidates, key=lambda each: each.modified, default=None)
+            # Their dates are in whole seconds, and S3 lists the newest first.
+            return min(reversed(candidates), key=lambda each: each.modified, default=None)
         identity = {"deposit_set": claim.deposit_set, "type": row.type, "name": row.name}
         known = CheckedVersion.objects.filter(**identity).first()
         candidates.sort(key=lambda each: (each.is_latest, each.modified), reverse=True)

@@ -98,6 +98,7 @@ def test_what_a_thief_of_the_keys_hides_comes_back_for_the_stock_client(
     repository = on_s3.device(roles="backup restore", scope="vole")
     restic(repository, tmp_path, "init")
     restic(repository, tmp_path, "backup", "mairie")
+    config = Client(repository).ask("GET", "config")
     judge, place = locked_seaweedfs.judge(), {"Bucket": LOCKED_BUCKET}
     pages = judge.get_paginator("list_object_versions").paginate(**place, Prefix="coffre/vault/")
     found = [item for page in pages for item in page.get("Versions", [])]
@@ -110,11 +111,12 @@ def test_what_a_thief_of_the_keys_hides_comes_back_for_the_stock_client(
             judge.put_object(**place, Key=item["Key"], Body=os.urandom(item["Size"]))
         if number % 3 != 0:
             judge.delete_object(**place, Key=item["Key"])
-    assert Client(repository).ask("GET", "config")[0] == 500
+    assert Client(repository).ask("GET", "config") != config
 
     command = (sys.executable, "-m", "souverain", "vault", "store", "keep", "--json")
     walked = json.loads(on_s3.enter(*command))
     assert walked["brought_back"] == len(found) and walked["lost"] == 0
+    assert config[0] == 200 and Client(repository).ask("GET", "config") == config
     restic(repository, tmp_path, "check", "--read-data")
     restic(repository, tmp_path, "restore", "latest", "--target", "rendu")
     assert same(tree, tmp_path / "rendu" / "mairie")
