@@ -421,6 +421,19 @@ def test_health_of_a_walk_that_stopped_and_of_a_bucket_that_locks(site: Site) ->
         object_lock.lock_bucket(SYSTEM, LOCK_DAYS - 1)
 
 
+def test_a_bucket_is_set_once_and_only_for_longer(
+    sites: Sites, locked_seaweedfs: SeaweedFS
+) -> None:
+    locked_seaweedfs.lock("essai-a-regler", days=None)
+    sites("essai-a-regler")
+    object_lock.lock_bucket(SYSTEM, 100)
+    assert object_lock.state().days == 100
+    with pytest.raises(ValidationError, match="de 100 à"):
+        object_lock.lock_bucket(SYSTEM, 99)
+    entry = JournalEntry.objects.get(verb="vault.bucket_locked")
+    assert entry.actor == str(SYSTEM)
+
+
 def test_a_bucket_without_lock_is_said_once_and_cannot_be_locked(sites: Sites) -> None:
     plain = sites(BUCKET)
     key = plain.put(b"x")
