@@ -149,7 +149,8 @@ class Versions:
                 marks["version-id-marker"] = _text(found, "NextVersionIdMarker")
                 # The next page may go on with the last name of this one.
                 held = groups.pop()[1] if groups else []
-            yield from groups
+            # Ceph 16 begins with `after` itself.
+            yield from (group for group in groups if group[0].encode() > after.encode())
 
     def kept(self, version: Version) -> Kept:
         """What keeps a version in the store, at the store's own time."""

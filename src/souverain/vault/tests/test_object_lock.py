@@ -28,7 +28,7 @@ from souverain.core.tests.seaweedfs import (
     LOCK_DAYS,
     LOCKED_BUCKET,
     SECRET_KEY,
-    SeaweedFS,
+    S3Server,
 )
 from souverain.core.tests.test_s3_versions import until
 from souverain.vault import departure, log, object_lock, retention, services
@@ -116,7 +116,7 @@ Sites = Callable[[str], Site]
 
 @pytest.fixture
 def sites(
-    locked_seaweedfs: SeaweedFS,
+    locked_s3: S3Server,
     request: pytest.FixtureRequest,
     tmp_path: Path,
     settings: Any,
@@ -128,9 +128,9 @@ def sites(
     settings.HOME = tmp_path
 
     def made(bucket: str) -> Site:
-        judge = locked_seaweedfs.judge()
+        judge = locked_s3.judge()
         prefix = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20]
-        settings.OBJECTS_URL = locked_seaweedfs.address(prefix, bucket)
+        settings.OBJECTS_URL = locked_s3.address(prefix, bucket)
         store = open_store(settings.OBJECTS_URL)
         assert isinstance(store, S3Store)
         monkeypatch.setattr(services, "store", lambda: store)
@@ -148,11 +148,11 @@ def site(sites: Sites) -> Site:
 
 
 @pytest.fixture
-def bare(sites: Sites, locked_seaweedfs: SeaweedFS) -> Site:
+def bare(sites: Sites, locked_s3: S3Server) -> Site:
     """In a bucket that can lock, and does not by itself."""
-    known = [item["Name"] for item in locked_seaweedfs.judge().list_buckets()["Buckets"]]
+    known = [item["Name"] for item in locked_s3.judge().list_buckets()["Buckets"]]
     if BARE_BUCKET not in known:
-        locked_seaweedfs.lock(BARE_BUCKET, days=None)
+        locked_s3.lock(BARE_BUCKET, days=None)
     return sites(BARE_BUCKET)
 
 
@@ -421,10 +421,8 @@ def test_health_of_a_walk_that_stopped_and_of_a_bucket_that_locks(site: Site) ->
         object_lock.lock_bucket(SYSTEM, LOCK_DAYS - 1)
 
 
-def test_a_bucket_is_set_once_and_only_for_longer(
-    sites: Sites, locked_seaweedfs: SeaweedFS
-) -> None:
-    locked_seaweedfs.lock("essai-a-regler", days=None)
+def test_a_bucket_is_set_once_and_only_for_longer(sites: Sites, locked_s3: S3Server) -> None:
+    locked_s3.lock("essai-a-regler", days=None)
     sites("essai-a-regler")
     object_lock.lock_bucket(SYSTEM, 100)
     assert object_lock.state().days == 100

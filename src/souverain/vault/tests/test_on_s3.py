@@ -20,19 +20,17 @@ from souverain.core.tests.seaweedfs import (
     ACCESS_KEY,
     LOCKED_BUCKET,
     SECRET_KEY,
-    SeaweedFS,
+    S3Server,
 )
 from souverain.vault.tests.conftest import Client, Server, restic, same
 
 
 @pytest.fixture(scope="module")
-def on_s3(
-    locked_seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+def on_s3(locked_s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with one commune, whose objects are on SeaweedFS."""
     server = Server(tmp_path_factory.mktemp("home"))
     server.environment |= {
-        "SOUVERAIN_OBJECTS_URL": locked_seaweedfs.address("coffre", LOCKED_BUCKET),
+        "SOUVERAIN_OBJECTS_URL": locked_s3.address("coffre", LOCKED_BUCKET),
         s3.ACCESS_KEY: ACCESS_KEY,
         s3.SECRET_KEY: SECRET_KEY,
     }
@@ -72,19 +70,19 @@ def test_back_up_prune_and_go_back_in_time_on_s3(on_s3: Server, tree: Path, tmp_
 
 
 def test_s3_that_stops_is_said_records_nothing_and_a_retry_works(
-    on_s3: Server, seaweedfs: SeaweedFS
+    on_s3: Server, locked_s3: S3Server
 ) -> None:
     client = Client(on_s3.device(scope="panne"))
     small, large = os.urandom(1000), os.urandom(3 << 20)
     paths = {f"data/{hashlib.sha256(content).hexdigest()}": content for content in (small, large)}
-    seaweedfs.stop()
+    locked_s3.stop()
     try:
         for path, content in paths.items():
             status, message = client.ask("POST", path, content)
             assert status == 503 and "Le stockage S3" in message.decode()
         assert b'"vault": "failing"' in client.ask("GET", "/health")[1]
     finally:
-        seaweedfs.start()
+        locked_s3.start()
     assert client.ask("GET", "data/") == (200, b"[]")
     for path, content in paths.items():
         assert client.ask("POST", path, content)[0] == 200
@@ -93,13 +91,13 @@ def test_s3_that_stops_is_said_records_nothing_and_a_retry_works(
 
 
 def test_what_a_thief_of_the_keys_hides_comes_back_for_the_stock_client(
-    on_s3: Server, locked_seaweedfs: SeaweedFS, tree: Path, tmp_path: Path
+    on_s3: Server, locked_s3: S3Server, tree: Path, tmp_path: Path
 ) -> None:
     repository = on_s3.device(roles="backup restore", scope="vole")
     restic(repository, tmp_path, "init")
     restic(repository, tmp_path, "backup", "mairie")
     config = Client(repository).ask("GET", "config")
-    judge, place = locked_seaweedfs.judge(), {"Bucket": LOCKED_BUCKET}
+    judge, place = locked_s3.judge(), {"Bucket": LOCKED_BUCKET}
     pages = judge.get_paginator("list_object_versions").paginate(**place, Prefix="coffre/vault/")
     found = [item for page in pages for item in page.get("Versions", [])]
     found = [item for item in found if "/vole/" in item["Key"] and "/locks/" not in item["Key"]]
