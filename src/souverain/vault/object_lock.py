@@ -167,12 +167,18 @@ def _note_no_lock() -> None:
 def _under_way(days: int | None, *, anew: bool) -> LockPass | None:
     last = last_walk()
     if last is not None and last.ended_at is None:
-        last.bucket_days = days
-        return last
-    is_known = last is not None and last.bucket_days == days
-    if last is not None and is_known and not anew and clock.now() - last.began_at < PASS_EVERY:
+        if not anew:
+            last.bucket_days = days
+            return last
+        # What was hidden since is perhaps behind it: somebody who asks wants all of it looked at.
+        last.delete()
+    elif last is not None and not anew and last.bucket_days == days and _is_recent(last):
         return None
     return LockPass.objects.create(began_at=clock.now(), bucket_days=days)
+
+
+def _is_recent(last: LockPass) -> bool:
+    return clock.now() - last.began_at < PASS_EVERY
 
 
 def _go_on(versions: Versions, this: LockPass, within: timedelta | None) -> bool:

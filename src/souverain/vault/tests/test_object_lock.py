@@ -403,6 +403,18 @@ def test_a_walk_that_was_cut_goes_on_from_its_last_batch(
     assert LockPass.objects.count() == 2
 
 
+def test_somebody_who_asks_has_everything_looked_at_even_behind_a_walk_under_way(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_lock, "_BATCH", 1)
+    first, *_ = sorted(site.put(os.urandom(20)) for _ in range(3))
+    begun = object_lock.walk(SYSTEM, within=timedelta())
+    assert begun is not None and begun.after == first
+    site.hide(first)
+    assert walk().brought_back == 1
+    assert site.store.exists(first)
+
+
 def test_health_says_what_the_bucket_does_not_do(bare: Site) -> None:
     assert object_lock.health().ok, "nothing was looked at yet"
     walk()
