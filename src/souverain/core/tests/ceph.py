@@ -93,7 +93,7 @@ class Ceph(S3Server):
     def _run(self, program: str, *arguments: str) -> str:
         known = () if program == "monmaptool" else ("-c", str(self.configuration))
         done = subprocess.run(
-            [program, *known, *arguments], capture_output=True, text=True, timeout=120
+            [program, *known, *arguments], capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, f"{program}: {done.stderr[-2000:]}"
         return done.stdout
@@ -111,7 +111,7 @@ class Ceph(S3Server):
 
     def _wait(self) -> None:
         """Until the gateway answers: it opens its port once its pools are there."""
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 300
         while True:
             for process in self.processes:
                 assert process.poll() is None, (self.folder / "out").read_text()[-4000:]
