@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -322,7 +322,11 @@ class _Batch:
         if not expected:  # a config that no log names yet: the first that arrived
             # Their dates are in whole seconds, and S3 lists the newest first.
             return min(reversed(candidates), key=lambda each: each.modified, default=None)
-        identity = {"deposit_set": claim.deposit_set, "type": row.type, "name": row.name}
+        identity: dict[str, Any] = {
+            "deposit_set": claim.deposit_set,
+            "type": row.type,
+            "name": row.name,
+        }
         known = CheckedVersion.objects.filter(**identity).first()
         candidates.sort(key=lambda each: (each.is_latest, each.modified), reverse=True)
         for each in candidates:

@@ -20,7 +20,7 @@ from souverain.core.models import Organisation
 from souverain.core.objects import StoreUnavailable
 from souverain.vault import destruction, object_lock, retention
 from souverain.vault.engine.object_lock import BUCKET_DAYS
-from souverain.vault.models import DepositSet, Destruction, Hold
+from souverain.vault.models import DepositSet, Destruction, Hold, LockPass
 
 _commune_option = click.option("--commune", required=True, help="Code INSEE de la commune.")
 _every_commune = click.option("--commune", help="Code INSEE ; toutes les communes sinon.")
@@ -301,7 +301,7 @@ def _store_json() -> dict[str, Any]:
     }
 
 
-def _walk_json(found: object_lock.LockPass) -> dict[str, Any]:
+def _walk_json(found: LockPass) -> dict[str, Any]:
     return {
         "began_at": clock.rfc3339(found.began_at),
         "ended_at": found.ended_at and clock.rfc3339(found.ended_at),
@@ -315,7 +315,7 @@ def _walk_json(found: object_lock.LockPass) -> dict[str, Any]:
     }
 
 
-def _say_walk(found: object_lock.LockPass) -> None:
+def _say_walk(found: LockPass) -> None:
     click.echo(
         f"{found.versions} versions : {found.extended} verrous allongés, {found.brought_back} "
         f"copies remises en place, {found.freed} versions retirées ({found.freed_bytes} octets)."
