@@ -318,20 +318,22 @@ class _Batch:
         candidates = [each for each in data if each.size == row.size]
         if len(data) == 1:
             return candidates[0] if candidates else None
-        expected = _sha256_of(row)
-        if not expected:  # a config that no log names yet: the first that arrived
-            # Their dates are in whole seconds, and S3 lists the newest first.
-            return min(reversed(candidates), key=lambda each: each.modified, default=None)
+        if not candidates:
+            return None
+        # Dates are in whole seconds, and S3 lists the newest first.
+        oldest = min(reversed(candidates), key=lambda each: each.modified)
+        candidates.sort(key=lambda each: (each.is_latest, each.modified), reverse=True)
         identity: dict[str, Any] = {
             "deposit_set": claim.deposit_set,
             "type": row.type,
             "name": row.name,
         }
         known = CheckedVersion.objects.filter(**identity).first()
-        candidates.sort(key=lambda each: (each.is_latest, each.modified), reverse=True)
+        if known is not None and candidates[0].id == known.version:
+            return candidates[0]
+        # A config that no log names yet has the bytes that arrived first.
+        expected = _sha256_of(row) or self.versions.sha256(oldest)
         for each in candidates:
-            if known is not None and each.id == known.version:
-                return each
             if self.versions.sha256(each) == expected:
                 CheckedVersion.objects.update_or_create(**identity, defaults={"version": each.id})
                 return each
