@@ -48,6 +48,7 @@ test: install lint
 	./tests/without-network $(BIN)/python -m pytest -m "not browser" src/souverain/core src/souverain/vault
 
 prove: install
+	./tests/debian-packages debian-packages-prove.txt
 	SOUVERAIN_PROVE=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200
 	./tests/without-network $(BIN)/python -m pytest
 	./tests/interrupted-run

@@ -7,14 +7,17 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import django
 import pytest
 
-from souverain.core.tests.seaweedfs import SeaweedFS
+from souverain.core.tests.ceph import Ceph
+from souverain.core.tests.seaweedfs import BUCKET, LOCKED_BUCKET, S3Server, SeaweedFS
 
 HOME = tempfile.mkdtemp(prefix="souverain-test-")
 os.environ["SOUVERAIN_HOME"] = HOME
+PROVING = os.environ.get("SOUVERAIN_PROVE") == "1"
 # Here and not in pyproject.toml: pytest-django would read the settings before this file.
 os.environ["DJANGO_SETTINGS_MODULE"] = "souverain.config.settings"
 django.setup()
@@ -43,7 +46,28 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
         server.stop()
 
 
+@pytest.fixture(scope="session", params=["seaweedfs", "ceph"] if PROVING else ["seaweedfs"])
+def locked_s3(request: pytest.FixtureRequest) -> Iterator[S3Server]:
+    """A real S3 server with a plain bucket and one that locks what arrives; the strict peer too
+    when proving."""
+    if request.param == "seaweedfs":
+        server: S3Server = request.getfixturevalue("seaweedfs")
+        server.lock(LOCKED_BUCKET)
+        yield server
+        return
+    folder = Path(tempfile.mkdtemp(prefix="ceph-"))  # pytest's own are too long for its sockets
+    server = Ceph(folder)
+    try:
+        server.start()
+        server.judge().create_bucket(Bucket=BUCKET)
+        server.lock(LOCKED_BUCKET)
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="session")
 def proving() -> bool:
     """Whether this run takes the full counts (`make prove`) rather than the smaller ones."""
-    return os.environ.get("SOUVERAIN_PROVE") == "1"
+    return PROVING

@@ -17,8 +17,9 @@ from souverain.cli import main
 from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry, Organisation
 from souverain.core.rooms import DataClass
+from souverain.vault import retention, services
 from souverain.vault.engine.tlog import note
-from souverain.vault.models import DepositSet, ReaperPass, ReplicaSource, Site
+from souverain.vault.models import DepositSet, Destruction, ReaperPass, ReplicaSource, Site
 from souverain.vault.tests.liar import Liar, send
 from souverain.vault.tests.restic_writer import PASSWORD, Writer, node
 from tests import access_matrix
@@ -58,6 +59,34 @@ def _empty_set(scene: Scene) -> list[str]:
     dijon = Organisation.objects.get(code=DIJON)
     DepositSet.objects.create(organisation=dijon, code="vide", title="Vide")
     return ["--commune", DIJON, "--set", "vide"]
+
+
+def _standard(scene: Scene) -> list[str]:
+    """A set that nothing keeps."""
+    found = scene.targets[DIJON].records[DepositSet]
+    services.create_set(access.SYSTEM, found.organisation, "libre")
+    return ["--commune", DIJON, "--set", "libre"]
+
+
+def _asked(scene: Scene) -> list[str]:
+    """A destruction that the commune's administrator asked for."""
+    options = _standard(scene)
+    found = DepositSet.objects.get(code="libre", organisation__code=DIJON)
+    Destruction.objects.create(
+        deposit_set=found,
+        reason="x",
+        reference="y",
+        asked_by="user:1",
+        asked_by_operator=False,
+        asked_at=clock.now(),
+    )
+    return options
+
+
+def _held(scene: Scene) -> list[str]:
+    """A hold that somebody else placed."""
+    found = scene.targets[DIJON].records[DepositSet]
+    return [str(retention.hold(access.SYSTEM, found, "enquête").pk)]
 
 
 def _outlines(scene: Scene) -> list[str]:
@@ -178,6 +207,15 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "vault device revoke": lambda scene: [str(scene.targets[DIJON].records[Device].pk)],
     "vault export": _folder,
     "vault audit": _audit,
+    "vault destruction approve": _asked,
+    "vault destruction ask": lambda scene: [
+        *_standard(scene),
+        *("--reason", "fin de mission", "--reference", "visa 1"),
+    ],
+    "vault destruction cancel": _asked,
+    "vault hold lift": _held,
+    "vault hold place": lambda scene: [*_standard(scene), "--reason", "enquête"],
+    "vault lock lengthen": lambda scene: [*_standard(scene), "--days", "400"],
     "vault log export": lambda scene: ["--commune", DIJON, "registre.zip"],
     "vault log key": lambda scene: ["--commune", DIJON],
     "vault log proof": lambda scene: ["--commune", DIJON, "config"],
@@ -227,6 +265,8 @@ REFUSED = {
     "vault recovery combine",
     "vault replica pull",
     "vault sip check",
+    "vault store keep",
+    "vault store lock",
 }
 
 

@@ -12,14 +12,17 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from souverain.core import rooms
 from souverain.core.rooms import Destination
+
+if TYPE_CHECKING:
+    from souverain.core.s3_versions import Versions
 
 PURPOSE = "objects"
 
@@ -85,7 +88,17 @@ class Store(Protocol):
         """Every key under a prefix, at any depth, in no order."""
 
     def remove(self, key: str) -> bool:
-        """Remove an object for good; False when there was none."""
+        """Remove an object for good; False when there was none. Bytes that the store itself still
+        locks are hidden, and stay."""
+
+    def hide(self, key: str) -> bool:
+        """Free an ephemeral name, quickly: a store that keeps versions keeps the bytes."""
+        return self.remove(key)
+
+    def versions(self) -> AbstractContextManager[Versions | None]:
+        """The versions behind the names, for as long as the block lasts; None in a store that
+        keeps none."""
+        return nullcontext()
 
     def tidy(self, prefix: str) -> None:
         """Remove the folders under a prefix, itself included, that hold nothing."""

@@ -1,11 +1,14 @@
 """Objects on any S3 (Ceph, Garage, SeaweedFS …), through `obstore`.
 
 A put is spooled, and hashed, in an anonymous file under `SOUVERAIN_HOME/spool`: an upload that was
-cut or whose content is wrong never reaches S3, and memory stays bounded. Small content is then put
-under its name in one conditional request; larger content first goes to `.tmp/` in parts, and gets
-its name by a copy inside S3. A name is written once because the server refuses a second time
-(`If-None-Match: *`) where it enforces that, and because we look first, alone on this machine, where
-it does not (Ceph RGW 16.2). Across machines, callers hold the database's own lock when they commit.
+cut or whose content is wrong never reaches S3, and memory stays bounded. The content then goes
+straight under its name, in one request or in parts that S3 shows only once it has them all: a bucket
+with object lock would keep for months what was staged elsewhere. A name is written once because we
+look first, alone on this machine; small content also asks the server to refuse a second time
+(`If-None-Match: *`), which Ceph RGW 16.2 ignores. Across machines, what two writers race to put has
+the SHA-256 of its name, or is put under the database's own lock.
+
+A bucket that keeps versions never loses one by a plain DELETE: `versions` is how bytes leave it.
 """
 
 from __future__ import annotations
@@ -13,14 +16,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import secrets
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import obstore
@@ -32,7 +34,7 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store as Client
 
-from souverain.core import egress
+from souverain.core import clock, egress
 from souverain.core.objects import (
     CHUNK,
     PURPOSE,
@@ -46,15 +48,21 @@ from souverain.core.objects import (
 )
 from souverain.core.rooms import DataClass
 
+if TYPE_CHECKING:
+    from souverain.core.s3_versions import Versions
+
 ACCESS_KEY, SECRET_KEY = "SOUVERAIN_S3_ACCESS_KEY", "SOUVERAIN_S3_SECRET_KEY"
 SMALL_BYTES = 1 << 20
 LARGEST_BYTES = 5 << 30
-"""What one copy inside S3 takes (CopyObject, UploadPartCopy)."""
+"""What one copy inside S3 takes (CopyObject), by which a hidden version comes back."""
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 2
-_LOCKS = 64
+_LOCKS = 1024
+"""A writer holds one while it sends: few, and unlike names would wait for each other."""
 _ASK_AGAIN_S = 1.0
 _PROBE = f"{TEMPORARY}/controle"
+_PROBE_AGAIN = timedelta(hours=1)
+"""A bucket with object lock keeps each probe for months."""
 
 
 class S3Store(Store):
@@ -73,9 +81,11 @@ class S3Store(Store):
         parts = urlsplit(endpoint)
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._prefix = f"{prefix}/" if prefix else ""
+        self.bucket, self.endpoint, self.region, self.keys_given = bucket, endpoint, region, keys
+        self.prefix = f"{prefix}/" if prefix else ""
         self._data_classes = data_classes
         self._asked_at = -_ASK_AGAIN_S
+        self._versions: Versions | None = None
         self.spool = spool
 
         def client(retries: int, within: timedelta) -> Client:
@@ -86,8 +96,6 @@ class S3Store(Store):
                 access_key_id=keys[0],
                 secret_access_key=keys[1],
                 virtual_hosted_style_request=False,
-                # A copy as one part of a multipart upload: the only one that takes If-None-Match.
-                copy_if_not_exists="multipart",
                 client_options={
                     "allow_http": parts.scheme == "http",
                     "connect_timeout": timedelta(seconds=5),
@@ -143,17 +151,37 @@ class S3Store(Store):
         try:
             yield
         except (PermissionDeniedError, UnauthenticatedError):
-            raise StoreUnavailable(
-                "Le stockage S3 refuse nos clés : l'opérateur doit vérifier "
-                f"{ACCESS_KEY} et {SECRET_KEY}."
-            ) from None
+            raise self.refused() from None
         except AlreadyExistsError:
             raise
         except BaseError as error:
-            raise StoreUnavailable(
-                f"Le stockage S3 ({self._host}:{self._port}) ne répond pas. Rien n'a été pris ; "
-                "réessayez dans quelques minutes."
-            ) from error
+            raise self.unavailable() from error
+
+    def refused(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            "Le stockage S3 refuse nos clés : l'opérateur doit vérifier "
+            f"{ACCESS_KEY} et {SECRET_KEY}."
+        )
+
+    def unavailable(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"Le stockage S3 ({self._host}:{self._port}) ne répond pas. Rien n'a été pris ; "
+            "réessayez dans quelques minutes."
+        )
+
+    @contextmanager
+    def versions(self) -> Iterator[Versions | None]:
+        from souverain.core.s3_versions import Versions  # botocore, which few processes need
+
+        with (
+            self.calling(),
+            egress.permitted(self._host, self._port, PURPOSE, min(self._data_classes)),
+        ):
+            if self._versions is None:
+                found = Versions(self)
+                # A bucket that keeps versions goes on keeping them; another may begin to.
+                self._versions = found if found.are_kept() else None
+            yield self._versions
 
     @contextmanager
     def alone(self, key: str) -> Iterator[None]:
@@ -169,10 +197,7 @@ class S3Store(Store):
 
     def key(self, key: str) -> str:
         """The key inside the bucket. Raises ValueError for one that could leave the store."""
-        return self._prefix + "/".join(safe_parts(key))
-
-    def temporary(self, name: str) -> str:
-        return f"{self._prefix}{TEMPORARY}/{name}"
+        return self.prefix + "/".join(safe_parts(key))
 
     def incoming(self) -> Incoming:
         return S3Incoming(self)
@@ -210,12 +235,23 @@ class S3Store(Store):
         with self.calling():
             for page in obstore.list(self.client, self.key(prefix) + "/"):
                 for item in page:
-                    yield item["path"].removeprefix(self._prefix)
+                    yield item["path"].removeprefix(self.prefix)
 
     def tidy(self, prefix: str) -> None:
         """S3 has no folders."""
 
     def remove(self, key: str) -> bool:
+        safe_parts(key)
+        with self.versions() as versions:
+            if versions is None:
+                return self.hide(key)
+            found = versions.of(key)
+            stay = [each for each in found if not versions.delete(each)]
+        if any(each.is_latest and not each.is_marker for each in stay):
+            self.hide(key)
+        return any(not each.is_marker for each in found)
+
+    def hide(self, key: str) -> bool:
         if self.size(key) is None:
             return False
         with self.calling(), suppress(FileNotFoundError):
@@ -223,19 +259,22 @@ class S3Store(Store):
         return True
 
     def sweep(self, before: datetime) -> int:
-        swept = 0
-        with self.calling():
-            for page in obstore.list(self.client, self.temporary("")):
-                old = [item["path"] for item in page if item["last_modified"] < before]
-                if old:
-                    obstore.delete(self.client, old)
-                swept += len(old)
-        return swept
+        from souverain.core.s3_versions import Versions
+
+        with self.versions() as versions:
+            return (versions or Versions(self)).abort_uploads(before)
 
     def check(self) -> None:
+        probe = f"{self.prefix}{_PROBE}"
         try:
+            with self.calling(), suppress(FileNotFoundError):
+                if (
+                    clock.now() - obstore.head(self._impatient, probe)["last_modified"]
+                    < _PROBE_AGAIN
+                ):
+                    return
             with self.calling():
-                obstore.put(self._impatient, f"{self._prefix}{_PROBE}", b"souverain")
+                obstore.put(self._impatient, probe, b"souverain")
         except FileNotFoundError:
             raise StoreUnavailable("Le compartiment S3 n'existe pas.") from None
 
@@ -258,7 +297,6 @@ class S3Incoming(Incoming):
         self._store = store
         store.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._spooled = tempfile.TemporaryFile(dir=store.spool)  # noqa: SIM115 - closed by abort
-        self._staged: str | None = None
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -274,20 +312,7 @@ class S3Incoming(Incoming):
         self.size += len(chunk)
 
     def seal(self) -> None:
-        if self.size <= SMALL_BYTES or self._staged is not None:
-            return
-        staged = self._store.temporary(secrets.token_hex(16))
-        self._spooled.seek(0)
-        with self._store.calling():
-            obstore.put(
-                self._store.client,
-                staged,
-                self._spooled,
-                use_multipart=True,
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
-            )
-        self._staged = staged
+        """Nothing is durable before it has its name."""
 
     def commit(self, key: str, sha256: str | None = None) -> None:
         self._ready(sha256)
@@ -309,23 +334,24 @@ class S3Incoming(Incoming):
     def _ready(self, sha256: str | None) -> None:
         if sha256 is not None and sha256 != self.sha256:
             raise WrongContent(sha256)
-        self.seal()
 
     def _name(self, key: str, *, again: bool) -> None:
         """Put the content under its name; over what is there only if `again`."""
         client, target = self._store.client, self._store.key(key)
+        self._spooled.seek(0)
         with self._store.calling():
-            if self._staged is not None:
-                obstore.copy(client, self._staged, target, overwrite=again)
-            else:
-                self._spooled.seek(0)
+            if self.size <= SMALL_BYTES:
                 mode: Any = "overwrite" if again else "create"
                 obstore.put(client, target, self._spooled.read(), mode=mode)
+                return
+            obstore.put(
+                client,
+                target,
+                self._spooled,
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
 
     def abort(self) -> None:
         self._spooled.close()
-        if self._staged is not None:
-            # What stays, S3 being down, is swept a day later.
-            with suppress(OSError), self._store.calling():
-                obstore.delete(self._store.client, self._staged)
-            self._staged = None

@@ -18,7 +18,7 @@ from django.core.exceptions import ValidationError
 from souverain.core import access, clock
 from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
-from souverain.vault import log_commands, replica_commands, services
+from souverain.vault import log_commands, replica_commands, retention_commands, services
 from souverain.vault.api import DepositSetItem, DeviceItem
 from souverain.vault.models import DepositSet, State
 
@@ -48,6 +48,10 @@ def cli() -> None:
 cli.add_command(log_commands.registry)
 cli.add_command(log_commands.witness)
 cli.add_command(replica_commands.replica)
+cli.add_command(retention_commands.lock)
+cli.add_command(retention_commands.hold)
+cli.add_command(retention_commands.destructions)
+cli.add_command(retention_commands.store)
 
 
 @cli.group()
@@ -270,6 +274,8 @@ def reap(dry_run: bool, confirm_clock: bool, as_json: bool) -> None:
     click.echo(f"{found.objects} objets {word}, {found.bytes} octets, dans {found.sets} dépôts.")
     if found.held_sets:
         click.echo(f"{found.held_sets} dépôts sont gelés ou sous conservation exigée.")
+    if found.locked:
+        click.echo(f"{found.locked} objets sont encore verrouillés par le stockage S3 lui-même.")
 
 
 @cli.command()

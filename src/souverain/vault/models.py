@@ -662,3 +662,41 @@ class Divergence(models.Model):
     event = models.CharField(max_length=8)
     found_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True)
+
+
+# The store's own lock, written only by `vault.object_lock` -----------------------------------------
+
+
+class LockPass(models.Model):
+    """One walk over every version of an S3 store: up to which name it went, and what it did."""
+
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    after = models.TextField(blank=True)
+    bucket_days = models.PositiveIntegerField(null=True)
+    """For how long the bucket locks by itself what arrives; null when it has no lock at all."""
+    versions = models.BigIntegerField(default=0)
+    extended = models.BigIntegerField(default=0)
+    freed = models.BigIntegerField(default=0)
+    freed_bytes = models.BigIntegerField(default=0)
+    brought_back = models.BigIntegerField(default=0)
+    lost = models.BigIntegerField(default=0)
+    """Names of which no version has the right bytes."""
+    refused = models.BigIntegerField(default=0)
+    """Versions that the store did not want to lock for longer."""
+
+
+class CheckedVersion(models.Model):
+    """The version that was read and found right, of a name that has several."""
+
+    deposit_set = models.ForeignKey(DepositSet, models.PROTECT, related_name="+")
+    type = models.CharField(max_length=10)
+    name = models.CharField(max_length=64)
+    version = models.CharField(max_length=200)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deposit_set", "type", "name"], name="checked_version_once"
+            ),
+        ]

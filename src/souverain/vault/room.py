@@ -89,6 +89,18 @@ def _reap() -> None:
     retention.reap(access.SYSTEM)
 
 
+def _keep_locks_ahead() -> None:
+    from souverain.vault import object_lock
+
+    object_lock.keep_up()
+
+
+def _store_locks() -> Health:
+    from souverain.vault import object_lock
+
+    return object_lock.health()
+
+
 def _tell_late_sets() -> None:
     from souverain.vault import services
 
@@ -205,6 +217,9 @@ ROOM = Room(
         "vault.alarm_acknowledged": "Alerte de rançongiciel prise en charge",
         "vault.alarm_closed": "Alerte de rançongiciel close",
         "vault.bulk_announced": "Gros envoi annoncé",
+        "vault.bucket_locked": "Verrou du compartiment S3 réglé",
+        "vault.copies_hidden": "Copies cachées dans le stockage S3, remises en place",
+        "vault.locks_extended": "Ronde des verrous du stockage S3",
         "vault.clock_went_back": "L'horloge du serveur a reculé",
         "vault.deposit_late": "Sauvegarde en retard",
         "vault.deposit_received": "Sauvegarde reçue",
@@ -264,6 +279,7 @@ ROOM = Room(
     health=(
         HealthCheck("store", "Espace des copies", _store_takes_writes),
         HealthCheck("reaper", "Horloge des conservations", _reaper_believes_the_clock),
+        HealthCheck("object-lock", "Verrou du stockage", _store_locks),
         HealthCheck("log", "Registres des preuves", _logs_are_signed),
         HealthCheck("integrity", "Contrôle d'intégrité", _copies_are_whole),
         HealthCheck("replica", "Second site du coffre-fort", _copy_is_up_to_date),
@@ -290,11 +306,15 @@ ROOM = Room(
         EventKind("vault.ransomware_suspected", "Rançongiciel possible", safety=True),
         EventKind("vault.key_changed", "Une clé d'un dépôt a été ajoutée ou retirée", safety=True),
         EventKind("vault.objects_lost", "Objets abîmés sans réparation possible", safety=True),
+        EventKind(
+            "vault.copies_hidden", "Des copies ont été cachées dans le stockage S3", safety=True
+        ),
         EventKind("vault.alarm_closed", "Une alerte de rançongiciel est close"),
     ),
     periodic=(
         Periodic("vault-freshness", timedelta(minutes=5), _tell_late_sets),
         Periodic("vault-reaper", timedelta(days=1), _reap),
+        Periodic("vault-object-lock", timedelta(minutes=10), _keep_locks_ahead),
         Periodic("vault-log", timedelta(minutes=1), _keep_up_logs),
         Periodic("vault-scrub", timedelta(seconds=5), _scrub),
         Periodic("vault-replica", timedelta(seconds=5), _keep_up_copy),

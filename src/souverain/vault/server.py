@@ -885,7 +885,7 @@ async def _delete(request: Request, answer: _Answer) -> None:
         _need(request.allows("backup", "restore", "prune"), "role")
         if request.at is None:
             key = services.object_key(request.deposit_set, "locks", request.name)
-            await _thread(services.store().remove, key)
+            await _thread(services.store().hide, key)
         await answer.whole(200)
         return
     _need(request.at is None, "past")

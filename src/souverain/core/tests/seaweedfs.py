@@ -10,12 +10,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import boto3
+from botocore.config import Config
 from obstore import put
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-BUCKET = "essai"
+BUCKET, LOCKED_BUCKET = "essai", "essai-verrou"
+LOCK_DAYS = 100
 ACCESS_KEY, SECRET_KEY = "essai", "secret-d-essai-2026"
 _FOR_GRPC = 10_000
 """SeaweedFS opens its gRPC port this far above each port."""
@@ -43,12 +47,58 @@ def _free_ports(count: int) -> list[int]:
     return found
 
 
-class SeaweedFS:
+class S3Server:
+    """An S3 server and what tests do with every one."""
+
+    endpoint: str
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def address(self, prefix: str, bucket: str = BUCKET) -> str:
+        """For SOUVERAIN_OBJECTS_URL."""
+        return f"s3://{bucket}/{prefix}?endpoint={self.endpoint}&region=us-east-1"
+
+    def judge(self) -> Any:
+        """Another client, with every right on the server."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(
+                s3={"addressing_style": "path"},
+                retries={"max_attempts": 1},
+                request_checksum_calculation="when_required",  # Ceph 16 knows none of the new ones
+            ),
+        )
+
+    def lock(self, bucket: str, days: int | None = LOCK_DAYS) -> None:
+        """A bucket with object lock, which locks by itself what arrives for that many days."""
+        judge = self.judge()
+        judge.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+        if days is not None:
+            retention = {"Mode": "COMPLIANCE", "Days": days}
+            judge.put_object_lock_configuration(
+                Bucket=bucket,
+                ObjectLockConfiguration={
+                    "ObjectLockEnabled": "Enabled",
+                    "Rule": {"DefaultRetention": retention},
+                },
+            )
+
+
+class SeaweedFS(S3Server):
     """One node. `stop` and `start` again keep the data and the port."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.s3, self.master, self.volume, self.filer = _free_ports(4)
+        self.endpoint = f"http://127.0.0.1:{self.s3}"
         identity = {
             "name": "essai",
             "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
@@ -56,14 +106,6 @@ class SeaweedFS:
         }
         (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
         self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.s3}"
-
-    def address(self, prefix: str) -> str:
-        """For SOUVERAIN_OBJECTS_URL."""
-        return f"s3://{BUCKET}/{prefix}?endpoint={self.endpoint}&region=us-east-1"
 
     def start(self) -> None:
         weed = shutil.which("weed") or str(Path(sys.executable).parent / "weed")
@@ -74,7 +116,7 @@ class SeaweedFS:
                     *("-ip.bind=127.0.0.1", f"-s3.config={self.folder / 's3.json'}"),
                     *(f"-s3.port={self.s3}", f"-master.port={self.master}"),
                     *(f"-volume.port={self.volume}", f"-filer.port={self.filer}"),
-                    *("-master.volumeSizeLimitMB=64", "-volume.max=40", "-s3.iam=false"),
+                    *("-master.volumeSizeLimitMB=64", "-volume.max=120", "-s3.iam=false"),
                     # Their default ports are fixed: two runs on one machine would collide.
                     *("-s3.port.iceberg=0", "-s3.port.lance=0"),
                 ],

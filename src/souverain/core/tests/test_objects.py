@@ -29,7 +29,7 @@ from souverain.core.objects import (
     open_store,
 )
 from souverain.core.rooms import DataClass
-from souverain.core.tests.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
+from souverain.core.tests.seaweedfs import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
 
 
 class PowerCut(Exception):
@@ -123,7 +123,7 @@ def test_a_power_cut_at_any_call_leaves_a_whole_object_or_none(tmp_path: Path) -
 # What both stores promise -------------------------------------------------------------------------
 
 LARGE = 9 << 20
-"""Staged and sent in two parts on S3."""
+"""Sent in two parts on S3."""
 
 
 @pytest.fixture
@@ -150,10 +150,7 @@ def temporaries(store: Store) -> list[str]:
     if isinstance(store, FolderStore):
         folder = store.root / TEMPORARY
         return [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    assert isinstance(store, s3.S3Store)
-    with store.calling():
-        pages = list(obstore.list(store.client, store.temporary("")))
-    return [item["path"] for page in pages for item in page]
+    return []
 
 
 @pytest.mark.parametrize("size", [0, 10, LARGE])
@@ -260,13 +257,22 @@ def test_every_key_under_a_prefix_is_found_and_empty_folders_go(store: Store) ->
         assert store.names("vault") == ["21054"]
 
 
-def test_what_a_crash_left_is_swept_a_day_later(store: Store) -> None:
-    incoming = store.incoming()
-    incoming.write(bytes(LARGE))
-    incoming.seal()
+def test_what_a_crash_left_is_swept_a_day_later(
+    store: Store, request: pytest.FixtureRequest
+) -> None:
+    """A put that never ended: in the folder its temporary file, on S3 the parts of an upload."""
+    if isinstance(store, s3.S3Store):
+        judge, key = request.getfixturevalue("seaweedfs").judge(), f"{store.prefix}a/c"
+        upload = judge.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+        judge.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=1, Body=bytes(LARGE))
+    else:
+        incoming = store.incoming()
+        incoming.write(bytes(LARGE))
+        incoming.seal()
     put(store, "a/b", b"x")
-    assert store.sweep(clock.now() - timedelta(days=1)) == 0 and len(temporaries(store)) == 1
+    assert store.sweep(clock.now() - timedelta(days=1)) == 0
     assert store.sweep(clock.now() + timedelta(days=1)) == 1
+    assert store.sweep(clock.now() + timedelta(days=1)) == 0
     assert temporaries(store) == [] and store.exists("a/b")
 
 
@@ -276,16 +282,12 @@ def test_a_check_that_does_not_rely_on_the_server_keeps_names(
     """As Ceph RGW 16.2, which ignores If-None-Match: every put is made an overwriting one."""
     settings.HOME = tmp_path
     store = open_store(bucket)
-    put_as_it_is, copy_as_it_is = obstore.put, obstore.copy
+    put_as_it_is = obstore.put
 
     def put_over(*arguments: Any, mode: str = "", **named: Any) -> Any:
         return put_as_it_is(*arguments, mode="overwrite", **named)
 
-    def copy_over(*arguments: Any, overwrite: bool = False) -> Any:
-        return copy_as_it_is(*arguments, overwrite=True)
-
     monkeypatch.setattr(obstore, "put", put_over)
-    monkeypatch.setattr(obstore, "copy", copy_over)
     test_of_many_writers_of_one_name_one_wins(store, 1000)
     store.remove("course/un")
     test_of_many_writers_of_one_name_one_wins(store, LARGE)
@@ -300,13 +302,12 @@ def test_an_s3_that_stops_in_the_middle_loses_nothing_and_a_retry_works(
     settings.HOME = tmp_path
     store, content = open_store(bucket), os.urandom(LARGE)
     put(store, "a/avant", b"avant")
-    sealed, fresh = store.incoming(), store.incoming()
-    for incoming in (sealed, fresh):
+    again, fresh = store.incoming(), store.incoming()
+    for incoming in (again, fresh):
         incoming.write(content)
-    sealed.seal()
     seaweedfs.stop()
     try:
-        for incoming in (sealed, fresh):
+        for incoming in (again, fresh):
             with pytest.raises(StoreUnavailable, match=r"ne répond pas\. Rien n'a été pris"):
                 incoming.commit("a/pendant")
         with pytest.raises(StoreUnavailable):
@@ -317,7 +318,7 @@ def test_an_s3_that_stops_in_the_middle_loses_nothing_and_a_retry_works(
     finally:
         seaweedfs.start()
     assert not store.exists("a/pendant") and b"".join(store.read("a/avant")) == b"avant"
-    sealed.commit("a/pendant")
+    again.commit("a/pendant")
     assert b"".join(store.read("a/pendant")) == content
 
 

@@ -535,14 +535,15 @@ def test_a_moment_that_is_not_complete_any_more_is_told_so(
 def test_nothing_else_in_the_room_removes_objects() -> None:
     """`services.discard` alone, which asks the records; a client's own lock files aside. The log's
     files and the parity's are no bytes of a set: `log` removes only what is under `log/`, `parity`
-    from its own store what is under `parity/`."""
+    from its own store what is under `parity/`. `object_lock` deletes markers, and versions beside
+    the one that records vouch for."""
     room = Path(services.__file__).parent
     found = {
         f"{path.name}: {line.strip()}"
         for path in room.rglob("*.py")
         if "tests" not in path.parts
         for line in path.read_text().splitlines()
-        if re.search(r"store(\(\))?\.remove\b|\.unlink\(|rmtree\(", line)
+        if re.search(r"store(\(\))?\.(remove|hide)\b|versions\.delete\(|\.unlink\(|rmtree\(", line)
     }
     # Files of their own making.
     own = ("restoration", "export.py", "Path(partial).unlink()", "_secret_path().unlink(")
@@ -550,13 +551,16 @@ def test_nothing_else_in_the_room_removes_objects() -> None:
     assert sorted(told) == [
         "log.py: return not is_kept and services.store().remove(key)",
         'log.py: services.store().remove(f"{folder}/{width}")',
+        "object_lock.py: if not latest.is_marker or not self.versions.delete(latest):",
+        "object_lock.py: if self._lets_go(each) and self.versions.delete(each):",
+        "object_lock.py: self.versions.delete(each)",
         "parity.py: return store().remove(key)",
-        "server.py: await _thread(services.store().remove, key)",
+        "server.py: await _thread(services.store().hide, key)",
         "services.py: return not _is_vouched_for(key) and store().remove(key)",
     ]
     assert 'folder = _key(code, f"{tile.path}.p")' in (room / "log.py").read_text()
     delete = (room / "server.py").read_text().split('if request.kind == "locks":')[-1]
-    assert delete.index("services.store().remove") < delete.index("return")
+    assert delete.index("services.store().hide") < delete.index("return")
 
 
 # The stock client --------------------------------------------------------------------------------
