@@ -249,7 +249,7 @@ def of_commune() -> str:
         if found is None or found.complete_to is None:
             return "Ceci est la seconde copie ; elle n'est pas encore complète."
         return f"Ceci est la seconde copie, à jour du {datetime_fr(found.complete_to)}."
-    said = ReplicaReader.objects.filter(device__revoked_at=None).select_related("device")
+    said = ReplicaReader.objects.filter(device__in=readers()).select_related("device")
     latest = said.order_by("-complete_to").first()
     if latest is None:
         return ""
