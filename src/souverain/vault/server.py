@@ -859,7 +859,11 @@ def _keep(request: Request, upload: _Upload, last: bytes) -> None:
     except WrongContent:
         raise Refused(400, "Le contenu n'a pas l'empreinte de son nom.", "hash") from None
     except ConfigExists:
-        raise Refused(403, "Ce dépôt est déjà initialisé.", "config") from None
+        raise Refused(
+            403,
+            "Ce dépôt est déjà initialisé. S'il a été détruit, ouvrez-en un autre sur la page.",
+            "config",
+        ) from None
     except QuotaExceeded:
         raise _no_room(request) from None
     except site.ReadOnly as error:

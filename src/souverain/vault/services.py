@@ -416,9 +416,11 @@ def record_object(
             if placed and not lives:
                 discard(key)
             raise
+        if kind == "config" and lives:
+            # Also of a repository that was destroyed: its bytes open the moments before, and stay
+            # as long as its lock says.
+            raise ConfigExists
         if living is not None:
-            if kind == "config":
-                raise ConfigExists
             return living
         if kind == "config" or store().size(key) != incoming.size:
             # A config has no proof but the lock; another file was taken back by the client that

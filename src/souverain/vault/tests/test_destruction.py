@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.test import Client as Browser
 
 from souverain.core import clock, devices
@@ -244,6 +245,25 @@ def test_the_row_that_is_destroyed_is_never_removed(device: Device) -> None:
     days_pass(NOON + 92 * DAY)
     row = StoredObject.objects.get()
     assert row.reaped_at is not None and row.reaped_at - timedelta(days=90) >= NOON
+
+
+def test_a_new_repository_does_not_take_the_place_of_a_destroyed_one(device: Device) -> None:
+    """The key of its past is in its `config`: it stays, readable, as long as the lock says."""
+    with clock.frozen(NOON):
+        put_config(device, b"le premier")
+    deposit_set = services.set_of(device)
+    with transaction.atomic():
+        services.bury_everything(deposit_set)
+    with pytest.raises(services.ConfigExists):
+        put_config(device, b"un autre")
+    key = services.object_key(deposit_set, "config", "config")
+    assert b"".join(services.store().read(key)) == b"le premier"
+
+
+def put_config(device: Device, content: bytes) -> None:
+    incoming = services.store().incoming()
+    incoming.write(content)
+    services.record_object(services.set_of(device), "config", "config", incoming, device)
 
 
 def test_a_device_that_reads_data_back_is_told_over_the_protocol(own_server: Server) -> None:
