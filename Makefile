@@ -43,14 +43,12 @@ lint: .venv/.installed-dev build/.web
 	DJANGO_SETTINGS_MODULE=souverain.config.settings SOUVERAIN_HOME=$(CURDIR)/build/mypy-home $(BIN)/mypy src/souverain/*/services.py src/souverain/*/engine
 
 test: install lint
-	$(BIN)/python -m pytest
+	./tests/without-network $(BIN)/python -m pytest
 	./tests/with-postgresql $(BIN)/python -m pytest -m db_both
-	./tests/without-network $(BIN)/python -m pytest -m "not browser" src/souverain/core src/souverain/vault
 
 prove: install
 	./tests/debian-packages debian-packages-prove.txt
-	SOUVERAIN_PROVE=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200
-	./tests/without-network $(BIN)/python -m pytest
+	SOUVERAIN_PROVE=1 ./tests/without-network $(BIN)/python -m pytest -o faulthandler_timeout=7200
 	./tests/interrupted-run
 
 bench: install
