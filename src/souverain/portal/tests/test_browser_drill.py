@@ -94,8 +94,8 @@ def test_the_answer_follows_the_drills_and_the_evidence_is_printed(
     assert "clé non enregistrée" in admin.look("recuperer-cle")
     key = admin.page.locator("#etat-civil-1").text_content() or ""
     admin.page.get_by_role("link", name="Inscrire un témoin").click()
-    admin.page.get_by_label("Nom", exact=False).last.fill("Mairie")
-    admin.page.get_by_label("Clé", exact=False).last.fill(key)
+    admin.page.get_by_label("Nom du témoin").fill("Mairie")
+    admin.page.get_by_label("Sa clé").fill(key)
     admin.page.get_by_role("button", name="Inscrire").click()
     admin.page.get_by_text("est inscrit").first.wait_for()
     admin.open(PAGE)
