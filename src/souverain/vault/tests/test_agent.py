@@ -131,6 +131,12 @@ def test_the_first_day_of_a_machine(own: Server, tmp_path: Path) -> None:
     assert (town.folder / "motdepasse.txt").read_text() == drawn
 
     own.python(KEEP_UP)
+    cut = (
+        "import os; from souverain.vault.agent import trial; trial.attempt = lambda *_: os._exit(9)"
+    )
+    town.agent("run", status=9, prelude=cut)
+    assert "Protégé" in town.agent("status"), "cut in the drill, the backup is made all the same"
+    assert town.state()["finished_at"] and town.state()["trial"] is None
     told = town.agent("run")
     assert "Protégé : 1\xa0dossier, 2\xa0fichiers, dernière sauvegarde aujourd'hui" in told
     assert "reçue et vérifiée par le coffre-fort." in told
