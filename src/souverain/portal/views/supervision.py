@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET, require_POST
 from souverain.core import clock, egress, jobs, journal, rooms, verification
 from souverain.core.access import of_departement, permits, requires
 from souverain.core.format import age_fr, bytes_fr, datetime_fr, number_fr, percent_fr
-from souverain.core.models import Event, EventCursor, Job, Message
+from souverain.core.models import Event, EventCursor, Job, Message, Organisation
 from souverain.portal.views.jobs import STATES, title_of
 
 LOW_ROOM = 0.10
@@ -207,12 +207,14 @@ def _verification() -> dict[str, Any] | None:
 def _incidents() -> list[list[dict[str, Any]]]:
     """The last events that a manifest marks as safety incidents, newest first."""
     kinds = {kind.name: kind.title for kind in rooms.every("events") if kind.safety}
-    found = Event.objects.filter(name__in=kinds).order_by("-id")[:_MOST_ROWS]
+    found = list(Event.objects.filter(name__in=kinds).order_by("-id")[:_MOST_ROWS])
+    codes = {event.organisation for event in found}
+    names = dict(Organisation.objects.filter(code__in=codes).values_list("code", "name"))
     return [
         [
             {"text": datetime_fr(event.at), "value": event.at.isoformat()},
             {"text": kinds[event.name], "state": "danger"},
-            {"text": event.organisation or "—"},
+            {"text": names.get(event.organisation, event.organisation) or "—"},
         ]
         for event in found
     ]

@@ -19,7 +19,7 @@ from typing import Any
 from souverain.core.format import duration_fr
 from souverain.vault.agent import AgentError, lock, settings, state, stock, trial
 from souverain.vault.agent.place import Address, Place, shown
-from souverain.vault.agent.receipts import Answer, Progress, ask, check
+from souverain.vault.agent.receipts import Answer, Progress, ask, ask_to_write, check
 from souverain.vault.agent.sentence import AGAIN, unreadable
 from souverain.vault.agent.settings import Settings
 from souverain.vault.agent.state import (
@@ -99,6 +99,8 @@ def run(place: Place, screen: Screen) -> State:
             with screen.bar("Vérification") as read:
                 now = _checked(evening, now, read)
             if trial.is_due(now, datetime.now(UTC)):
+                # Cut in the drill, the backup is made all the same.
+                state.keep(place.state, now, finished_at=datetime.now(UTC))
                 now = _tried(place, now, screen)
         return state.keep(place.state, now, finished_at=datetime.now(UTC))
 
@@ -177,6 +179,8 @@ def _backed_up(evening: _Evening, now: State, was_cut: bool) -> State:
                 # file is read again here, and only what is new is sent.
                 options.append("--force")
                 continue
+            if done.refused == 403:
+                raise AgentError(_forbidden(ask_to_write(address)))
             if done.refused or (answer := ask(address)).status == 200:
                 raise AgentError(explained(done))
         if not waits:
@@ -197,6 +201,17 @@ def _must_answer(answer: Answer) -> None:
         raise AgentError(REFUSED[answer.status])
     if answer.status == 404:
         raise AgentError("Ce dépôt n'est pas prêt : lancez « souverain vault agent setup ».")
+
+
+def _forbidden(answer: Answer) -> str:
+    """Restic does not show why: the device's rights, or a site that another replaced."""
+    if answer.status != 403 or not answer.sentence:
+        return REFUSED[403]
+    return (
+        f"Le coffre-fort refuse ce que ce poste envoie : « {answer.sentence} » Si c'est l'appareil, "
+        "ajoutez-en un qui peut « Sauvegarder » sur la page « Coffre-fort » de la commune ; si c'est "
+        "le site, demandez l'adresse de l'autre au département, et corrigez depot.txt."
+    )
 
 
 def _there(folder: str) -> str | None:

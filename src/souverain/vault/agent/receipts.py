@@ -46,12 +46,21 @@ class Answer:
 
 def ask(address: Address, moment: str | None = None) -> Answer:
     """Ask for the repository's `config`, or for what there was at a moment."""
-    url = address.url + "config"
     if moment is not None:
-        url = f"{address.url.rstrip('/')}@{moment}/snapshots/"
+        return _ask("GET", f"{address.url.rstrip('/')}@{moment}/snapshots/", address)
+    return _ask("GET", f"{address.url}config", address)
+
+
+def ask_to_write(address: Address) -> Answer:
+    """Ask for the repository to be made, as restic does: nothing changes where there is one."""
+    return _ask("POST", f"{address.url}?create=true", address)
+
+
+def _ask(method: str, url: str, address: Address) -> Answer:
     try:
         with closing(
-            requests.get(
+            requests.request(
+                method,
                 url,
                 auth=(address.device, address.secret),
                 timeout=_TIMEOUT_S,

@@ -42,6 +42,8 @@ def attempt(place: Place, progress: Callable[[int, int], None]) -> Trial:
     except (drill.DrillError, AuditError, OSError) as error:
         return Trial(datetime.now(UTC), UNKNOWN, shown(f"{error}."))
     report = done.report
-    why = [FAULTS[kind] for kind, _ in report.faults] or [LIMITS[report.limit]] * bool(report.limit)
+    why = [FAULTS[kind] for kind, _ in report.faults]
+    if report.limit and not why:
+        why = [LIMITS[report.limit]]
     message = f"{why[0][:1].upper()}{', '.join(why)[1:]}." if why else ""
     return Trial(datetime.now(UTC), report.verdict, message, report.files_restored, done.sent)

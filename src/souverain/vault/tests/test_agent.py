@@ -25,6 +25,7 @@ from souverain.vault import audit
 from souverain.vault.agent import lock, receipts
 from souverain.vault.agent.place import Place
 from souverain.vault.agent.state import Check
+from souverain.vault.site import STALE_S
 from souverain.vault.tests.conftest import SOURCE, Client, Server, same
 
 CODE = "21231"
@@ -131,6 +132,12 @@ def test_the_first_day_of_a_machine(own: Server, tmp_path: Path) -> None:
     assert (town.folder / "motdepasse.txt").read_text() == drawn
 
     own.python(KEEP_UP)
+    cut = (
+        "import os; from souverain.vault.agent import trial; trial.attempt = lambda *_: os._exit(9)"
+    )
+    town.agent("run", status=9, prelude=cut)
+    assert "Protégé" in town.agent("status"), "cut in the drill, the backup is made all the same"
+    assert town.state()["finished_at"] and town.state()["trial"] is None
     told = town.agent("run")
     assert "Protégé : 1\xa0dossier, 2\xa0fichiers, dernière sauvegarde aujourd'hui" in told
     assert "reçue et vérifiée par le coffre-fort." in told
@@ -566,7 +573,22 @@ def test_a_machine_that_only_backs_up(own: Server, tmp_path: Path) -> None:
     town.address(restoring)
     town.agent("restore", "--to", tmp_path / "rendu")
     assert same(town.documents, tmp_path / "rendu" / "Documents")
-    assert "n'a pas le droit de sauvegarder" in town.agent("run", status=1)
+    told = town.agent("run", status=1)
+    assert "n'a pas le droit de faire ceci" in told and "« Sauvegarder »" in told
+
+
+def test_a_site_that_another_replaced_says_so(own: Server, tmp_path: Path) -> None:
+    town = Town(tmp_path / "mairie", own.device(scope="replaced"))
+    town.agent("setup")
+    become = "from django.db import transaction\nfrom souverain.vault import site\n"
+    become += "with transaction.atomic(): site.become({!r}, 1)"
+    own.python(become.format("fenced"))
+    try:
+        time.sleep(STALE_S)  # what the server knows of its role is as old as that
+        told = town.agent("run", status=1)
+    finally:
+        own.python(become.format("first"))
+    assert "Un autre site a remplacé celui-ci" in told and "corrigez depot.txt" in told
 
 
 # The proof ---------------------------------------------------------------------------------------
