@@ -437,6 +437,22 @@ def test_a_parity_that_cannot_make_way_never_holds_the_reaper_and_goes_at_the_ne
     assert not path(device, row).exists()
 
 
+def test_a_reap_that_takes_nothing_takes_no_parity(device: Device) -> None:
+    """Dead for long by the clock, but of a time that nobody saw pass: it stays, and can be mended."""
+    from souverain.vault import retention
+    from souverain.vault.tests.test_retention import first_pass
+
+    first_pass()
+    with clock.frozen(NOON + timedelta(days=1)):
+        fill(device, 20)
+        retention.bury_all(services.set_of(device))
+        check(device)
+    with clock.frozen(NOON + timedelta(days=200)):
+        assert retention.reap(SYSTEM, confirm_clock=True).objects == 0
+    path(device, StoredObject.objects.filter(type="data")[0]).unlink()
+    assert figures(check(device)) == (1, 1, 0)
+
+
 def test_a_destroyed_set_leaves_no_parity(device: Device, apart: Path) -> None:
     from souverain.vault import retention
     from souverain.vault.tests.test_retention import days_pass, first_pass
