@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from souverain.core import clock
 from souverain.core.access import SYSTEM
@@ -294,6 +296,17 @@ def test_the_worker_goes_on_where_it_stopped_and_begins_anew_each_legal_day(
     with clock.frozen(NOON + timedelta(hours=11)):  # 00:00 in Paris
         scrub.turn()
         assert ScrubPass.objects.count() == 2
+
+
+def test_a_turn_with_nothing_to_do_costs_nothing_that_grows_with_time(device: Device) -> None:
+    """The worker asks every five seconds, for years."""
+    fill(device, 4)
+    with clock.frozen(NOON):
+        scrub.turn()
+        with CaptureQueriesContext(connection) as asked:
+            scrub.turn()
+    assert len(asked) == 2, "neither the stores are listed, nor the passes of former days read"
+    assert not any("GROUP BY" in query["sql"] for query in asked)
 
 
 def test_a_clock_moved_by_a_year_neither_stops_nor_floods(device: Device) -> None:
