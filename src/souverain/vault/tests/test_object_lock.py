@@ -34,7 +34,14 @@ from souverain.core.tests.test_s3_versions import until
 from souverain.vault import departure, log, object_lock, retention, services
 from souverain.vault.engine.object_lock import AHEAD, MARGIN, reach
 from souverain.vault.engine.retention import Life, Seen
-from souverain.vault.models import CheckedVersion, DepositSet, LockPass, ReaperPass, StoredObject
+from souverain.vault.models import (
+    CheckedVersion,
+    DepositSet,
+    LockPass,
+    ReaperPass,
+    Replicated,
+    StoredObject,
+)
 from souverain.vault.tests.test_records import put
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
@@ -257,6 +264,28 @@ def test_what_is_dead_is_locked_until_its_end_and_what_is_held_goes_on(bare: Sit
     retention.hold(SYSTEM, bare.deposit_set, "Enquête")
     assert walk().extended == 2
     assert bare.kept(dead).until - bare.kept(dead).now > 99 * DAY  # type: ignore[operator]
+
+
+def test_a_death_that_a_copy_learns_of_late_is_locked_from_then_in_the_store_too(
+    bare: Site,
+) -> None:
+    died = clock.now() - 80 * DAY
+    with clock.frozen(died - DAY):
+        retention.reap(SYSTEM)
+        key = bare.put(b"mort")
+    name = key.rpartition("/")[2]
+    StoredObject.objects.filter(name=name).update(died_at=died)
+    Replicated.objects.create(
+        deposit_set=bare.deposit_set,
+        first_at=died,
+        last_at=died,
+        learnt_at=clock.now(),
+        births=0,
+        deaths=1,
+    )
+    assert walk().extended == 1
+    kept = bare.kept(key)
+    assert kept.sure_until is not None and kept.sure_until - kept.now > 89 * DAY
 
 
 # The way back ------------------------------------------------------------------------------------
