@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from django.core.exceptions import ValidationError
+from django.db import transaction
 
 from souverain.core import clock, s3
 from souverain.core.access import SYSTEM
 from souverain.core.models import Device, Event, JournalEntry, Organisation
 from souverain.core.objects import open_store
+from souverain.core.queries import StillKept
 from souverain.core.s3 import S3Store
 from souverain.core.s3_versions import Kept, Versions
 from souverain.core.tests.seaweedfs import (
@@ -400,6 +402,22 @@ def test_a_departure_waits_for_the_store_and_then_leaves_nothing(bare: Site) -> 
     assert kept is not None and kept.until is not None and died is not None
     assert kept.until >= bare.kept(key).until  # type: ignore[operator]
     assert kept.until - died >= 90 * DAY + AHEAD
+
+
+def test_nothing_is_said_erased_while_the_store_still_locks_it(bare: Site) -> None:
+    """Its own clock decides, and not ours; a hold may have locked it for longer."""
+    key = bare.put(b"vivant")
+    retention.reap(SYSTEM)
+    walk()
+    departure.end("21231")
+    forged_passes(120)
+    last = ReaperPass.objects.order_by("-pk").values_list("at", flat=True)[0]
+    with clock.frozen(last):
+        kept = departure.erasable_on("21231")
+        assert kept is not None and "S3" in kept.sentence
+        with pytest.raises(StillKept), transaction.atomic():
+            departure.forget("21231")
+    assert len(bare.data(key)) == 1 and StoredObject.objects.exists()
 
 
 # The walk itself ---------------------------------------------------------------------------------
