@@ -23,7 +23,7 @@ from souverain.core.format import datetime_fr
 from souverain.core.models import Device, Organisation
 from souverain.core.queries import Erased, Export, ExportedFile, Forgotten, Kept, StillKept
 from souverain.core.transactions import serialise_writers
-from souverain.vault import log, parity, retention, services
+from souverain.vault import log, object_lock, parity, retention, services
 from souverain.vault.models import (
     Alarm,
     BulkAnnouncement,
@@ -205,9 +205,23 @@ def erasable_on(code: str) -> Kept | None:
         return Kept(ROOM, None, retention.health().message)
     until = max((found for found in ends if found is not None), default=None)
     if until is None or until <= clock.now():
-        return None
+        return _locked_by_the_store(sets)
     sentence = f"Les sauvegardes sont gardées jusqu'au {datetime_fr(until)}, puis détruites."
     return Kept(ROOM, until, sentence)
+
+
+def _locked_by_the_store(sets: list[DepositSet]) -> Kept | None:
+    """A store that locks is the one that knows until when (a hold that was lifted, a bucket that
+    locks for a year): the reaper asks it, and what it did not take may not be free."""
+    left = StoredObject.objects.filter(deposit_set__in=sets, reaped_at=None)
+    if not object_lock.ahead() or not left.exists():
+        return None
+    return Kept(
+        ROOM,
+        None,
+        "Le stockage S3 verrouille encore des sauvegardes : elles sont retirées chaque jour, dès "
+        "qu'il le permet ; l'effacement se décide ensuite.",
+    )
 
 
 # Forgetting --------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from souverain.vault import log, retention, services
 from souverain.vault.engine.object_lock import AHEAD, BUCKET_DAYS, reach
 from souverain.vault.engine.retention import LOCK_DAYS, LOCK_DAYS_MAX, Life, Seen
 from souverain.vault.engine.tlog.leaves import BIRTH, Leaf
+from souverain.vault.learnt import Learnt
 from souverain.vault.models import (
     CheckedVersion,
     DepositSet,
@@ -221,11 +222,15 @@ class _Claim:
     deposit_set: DepositSet
     lock: timedelta
     held: bool
+    learnt: Learnt
     rows: list[StoredObject] = field(default_factory=list)
 
     @property
     def lives(self) -> list[Life]:
-        return [Life(row.received_at, row.died_at) for row in self.rows]
+        return [
+            Life(row.received_at, row.died_at and self.learnt.since(row.died_at))
+            for row in self.rows
+        ]
 
 
 class _Batch:
@@ -416,7 +421,12 @@ def _claims(names: Iterable[str]) -> dict[str, _Claim]:
 def _claims_of(deposit_set: DepositSet, items: list[tuple[str, str, str]]) -> dict[str, _Claim]:
     lock = timedelta(days=retention.lock_days(deposit_set))
     held = bool(retention.holds(deposit_set))
-    found = {name: _Claim(deposit_set, lock, held) for name, kind, _ in items if kind == "locks"}
+    learnt = Learnt(deposit_set)
+
+    def claim() -> _Claim:
+        return _Claim(deposit_set, lock, held, learnt)
+
+    found = {name: claim() for name, kind, _ in items if kind == "locks"}
     wanted = {
         (kind, own): name
         for name, kind, own in items
@@ -427,7 +437,7 @@ def _claims_of(deposit_set: DepositSet, items: list[tuple[str, str, str]]) -> di
     ).order_by("pk"):
         name = wanted.get((row.type, row.name))
         if name is not None:
-            found.setdefault(name, _Claim(deposit_set, lock, held)).rows.append(row)
+            found.setdefault(name, claim()).rows.append(row)
     return found
 
 

@@ -260,8 +260,10 @@ def _reap(actor: Actor, known: Seen, now: datetime, *, dry_run: bool) -> Reaped:
         before = report.objects
         leaving = []
         for due in _due(found, now):
-            names = _let_go(found, due)
-            report.locked += len(due) - len(names)
+            # What stays keeps its parity: the clock alone does not say that it leaves.
+            over = _past_their_lock(found, due, known, now)
+            names = _let_go(found, [(lives[0].type, lives[0].name) for lives in over])
+            report.locked += len(over) - len(names)
             leaving.append(names)
         if not dry_run:
             parity.make_way(found, [name for names in leaving for name in names])

@@ -19,7 +19,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.urls import reverse
 
 from souverain.core import access, clock, events, journal, notifications
@@ -81,39 +81,34 @@ def turn() -> None:
     with _alone() as is_mine:
         if not is_mine:
             return
-        missing = missing_store()
-        if missing:
-            raise ScrubError(missing)
         end, pace = time.monotonic() + TURN_S, Pace(RATE_MB_S)
         while time.monotonic() < end:
             due = _due()
             if due is None:
                 return
-            _Pass(access.SYSTEM, due, pace).run(lambda: time.monotonic() >= end)
+            missing = missing_store()
+            if missing:
+                raise ScrubError(missing)
+            this = due if isinstance(due, ScrubPass) else _begin(due, repairs=True)
+            _Pass(access.SYSTEM, this, pace).run(lambda: time.monotonic() >= end)
 
 
-def _due() -> ScrubPass | None:
-    """The oldest pass that was not ended, or a new one for a set that had none today. A pass dated
-    after today, the clock having been set back since, counts for none."""
+def _due() -> ScrubPass | DepositSet | None:
+    """The oldest pass that was not ended, or a set that had none today. A pass dated after today,
+    the clock having been set back since, counts for none. It is asked every few seconds: one look
+    in an index for each set, however many passes were made."""
     waiting = ScrubPass.objects.filter(repairs=True, ended_at=None).order_by("pk")
     found = waiting.select_related("deposit_set__organisation").first()
     if found is not None:
         return found
-    sets = DepositSet.objects.filter(stored_bytes__gt=0).select_related("organisation")
-    latest = dict(
-        ScrubPass.objects.filter(repairs=True)
-        .order_by()
-        .values_list("deposit_set")
-        .annotate(last=Max("pk"))
+    last = ScrubPass.objects.filter(deposit_set=OuterRef("pk"), repairs=True).order_by("-pk")
+    sets = DepositSet.objects.filter(stored_bytes__gt=0).annotate(
+        last=Subquery(last.values("started_at")[:1])
     )
-    starts = dict(
-        ScrubPass.objects.filter(pk__in=latest.values()).values_list("deposit_set", "started_at")
-    )
-    for deposit_set in sets.order_by("pk"):
-        last = starts.get(deposit_set.pk)
-        if last is None or last.astimezone(clock.PARIS).date() != clock.today():
-            return _begin(deposit_set, repairs=True)
-    return None
+    start, following = clock.day_bounds(clock.today())
+    today = Q(last__gte=start, last__lt=following)
+    due = sets.exclude(today & Q(last__isnull=False)).select_related("organisation")
+    return due.order_by("pk").first()
 
 
 def _begin(deposit_set: DepositSet, *, repairs: bool, actor: Actor = access.SYSTEM) -> ScrubPass:

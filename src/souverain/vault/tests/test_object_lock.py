@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from django.core.exceptions import ValidationError
+from django.db import transaction
 
 from souverain.core import clock, s3
 from souverain.core.access import SYSTEM
 from souverain.core.models import Device, Event, JournalEntry, Organisation
 from souverain.core.objects import open_store
+from souverain.core.queries import StillKept
 from souverain.core.s3 import S3Store
 from souverain.core.s3_versions import Kept, Versions
 from souverain.core.tests.seaweedfs import (
@@ -34,7 +36,14 @@ from souverain.core.tests.test_s3_versions import until
 from souverain.vault import departure, log, object_lock, retention, services
 from souverain.vault.engine.object_lock import AHEAD, MARGIN, reach
 from souverain.vault.engine.retention import Life, Seen
-from souverain.vault.models import CheckedVersion, DepositSet, LockPass, ReaperPass, StoredObject
+from souverain.vault.models import (
+    CheckedVersion,
+    DepositSet,
+    LockPass,
+    ReaperPass,
+    Replicated,
+    StoredObject,
+)
 from souverain.vault.tests.test_records import put
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
@@ -259,6 +268,28 @@ def test_what_is_dead_is_locked_until_its_end_and_what_is_held_goes_on(bare: Sit
     assert bare.kept(dead).until - bare.kept(dead).now > 99 * DAY  # type: ignore[operator]
 
 
+def test_a_death_that_a_copy_learns_of_late_is_locked_from_then_in_the_store_too(
+    bare: Site,
+) -> None:
+    died = clock.now() - 80 * DAY
+    with clock.frozen(died - DAY):
+        retention.reap(SYSTEM)
+        key = bare.put(b"mort")
+    name = key.rpartition("/")[2]
+    StoredObject.objects.filter(name=name).update(died_at=died)
+    Replicated.objects.create(
+        deposit_set=bare.deposit_set,
+        first_at=died,
+        last_at=died,
+        learnt_at=clock.now(),
+        births=0,
+        deaths=1,
+    )
+    assert walk().extended == 1
+    kept = bare.kept(key)
+    assert kept.sure_until is not None and kept.sure_until - kept.now > 89 * DAY
+
+
 # The way back ------------------------------------------------------------------------------------
 
 
@@ -371,6 +402,22 @@ def test_a_departure_waits_for_the_store_and_then_leaves_nothing(bare: Site) -> 
     assert kept is not None and kept.until is not None and died is not None
     assert kept.until >= bare.kept(key).until  # type: ignore[operator]
     assert kept.until - died >= 90 * DAY + AHEAD
+
+
+def test_nothing_is_said_erased_while_the_store_still_locks_it(bare: Site) -> None:
+    """Its own clock decides, and not ours; a hold may have locked it for longer."""
+    key = bare.put(b"vivant")
+    retention.reap(SYSTEM)
+    walk()
+    departure.end("21231")
+    forged_passes(120)
+    last = ReaperPass.objects.order_by("-pk").values_list("at", flat=True)[0]
+    with clock.frozen(last):
+        kept = departure.erasable_on("21231")
+        assert kept is not None and "S3" in kept.sentence
+        with pytest.raises(StillKept), transaction.atomic():
+            departure.forget("21231")
+    assert len(bare.data(key)) == 1 and StoredObject.objects.exists()
 
 
 # The walk itself ---------------------------------------------------------------------------------

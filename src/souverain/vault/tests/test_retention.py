@@ -541,12 +541,12 @@ def test_nothing_else_in_the_room_removes_objects() -> None:
     found = {
         f"{path.name}: {line.strip()}"
         for path in room.rglob("*.py")
-        if "tests" not in path.parts
+        if not {"tests", "agent"} & set(path.parts)  # the agent runs on the commune's machine
         for line in path.read_text().splitlines()
         if re.search(r"store(\(\))?\.(remove|hide)\b|versions\.delete\(|\.unlink\(|rmtree\(", line)
     }
     # Files of their own making.
-    own = ("restoration", "export.py", "Path(partial).unlink()", "_secret_path().unlink(")
+    own = ("restoration", "export.py", "drill", "Path(partial).unlink()", "_secret_path().unlink(")
     told = [line for line in found if not any(name in line for name in own)]
     assert sorted(told) == [
         "log.py: return not is_kept and services.store().remove(key)",

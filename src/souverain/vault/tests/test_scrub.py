@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from souverain.core import clock
 from souverain.core.access import SYSTEM
@@ -296,6 +298,17 @@ def test_the_worker_goes_on_where_it_stopped_and_begins_anew_each_legal_day(
         assert ScrubPass.objects.count() == 2
 
 
+def test_a_turn_with_nothing_to_do_costs_nothing_that_grows_with_time(device: Device) -> None:
+    """The worker asks every five seconds, for years."""
+    fill(device, 4)
+    with clock.frozen(NOON):
+        scrub.turn()
+        with CaptureQueriesContext(connection) as asked:
+            scrub.turn()
+    assert len(asked) == 2, "neither the stores are listed, nor the passes of former days read"
+    assert not any("GROUP BY" in query["sql"] for query in asked)
+
+
 def test_a_clock_moved_by_a_year_neither_stops_nor_floods(device: Device) -> None:
     fill(device, 4)
     for at in (NOON, NOON + timedelta(days=365), NOON + timedelta(days=1), NOON):
@@ -435,6 +448,22 @@ def test_a_parity_that_cannot_make_way_never_holds_the_reaper_and_goes_at_the_ne
     assert figures(check(device)) == (0, 0, 0), "what was reaped is not missing"
     assert protected(device) == kept_names()
     assert not path(device, row).exists()
+
+
+def test_a_reap_that_takes_nothing_takes_no_parity(device: Device) -> None:
+    """Dead for long by the clock, but of a time that nobody saw pass: it stays, and can be mended."""
+    from souverain.vault import retention
+    from souverain.vault.tests.test_retention import first_pass
+
+    first_pass()
+    with clock.frozen(NOON + timedelta(days=1)):
+        fill(device, 20)
+        retention.bury_all(services.set_of(device))
+        check(device)
+    with clock.frozen(NOON + timedelta(days=200)):
+        assert retention.reap(SYSTEM, confirm_clock=True).objects == 0
+    path(device, StoredObject.objects.filter(type="data")[0]).unlink()
+    assert figures(check(device)) == (1, 1, 0)
 
 
 def test_a_destroyed_set_leaves_no_parity(device: Device, apart: Path) -> None:
