@@ -316,17 +316,17 @@ def goes_to(address: str = "") -> Destination | None:
     return Destination(endpoint.hostname, port, rooms.held_classes())
 
 
-def open_store(address: str) -> Store:
-    """The store at a `file:///…` or `s3://bucket/prefix?endpoint=…&region=…` address
-    (`SOUVERAIN_OBJECTS_URL`). Raises ValueError, in French, for any other."""
+def open_store(address: str, setting: str = "SOUVERAIN_OBJECTS_URL") -> Store:
+    """The store at the `file:///…` or `s3://bucket/prefix?endpoint=…&region=…` address that a
+    setting gives. Raises ValueError, in French, for any other."""
     parts = urlsplit(address)
     if parts.scheme == "s3":
         from souverain.core.s3 import S3Store  # native code that only this store needs
 
-        return S3Store.at(address)
+        return S3Store.at(address, setting)
     if parts.scheme != "file" or parts.netloc or not parts.path:
         raise ValueError(
-            "SOUVERAIN_OBJECTS_URL : adresse attendue, file:///chemin ou "
+            f"{setting} : adresse attendue, file:///chemin ou "
             "s3://compartiment/prefixe?endpoint=https://hote&region=nom."
         )
     return FolderStore(Path(unquote(parts.path)))

@@ -108,9 +108,9 @@ class S3Store(Store):
         self._impatient = client(0, timedelta(seconds=5))
 
     @classmethod
-    def at(cls, address: str) -> Self:
-        """The store at `s3://bucket/prefix?endpoint=…&region=…`, with the keys of the environment.
-        Raises ValueError, in French and without the secrets."""
+    def at(cls, address: str, setting: str) -> Self:
+        """The store at the `s3://bucket/prefix?endpoint=…&region=…` of a setting, with the keys of
+        the environment. Raises ValueError, in French and without the secrets."""
         from django.conf import settings
 
         from souverain.core import rooms
@@ -122,16 +122,17 @@ class S3Store(Store):
         host = _host_of(endpoint)
         if not parts.netloc or parts.username or unknown or not host:
             raise ValueError(
-                "SOUVERAIN_OBJECTS_URL : adresse attendue, "
+                f"{setting} : adresse attendue, "
                 "s3://compartiment/prefixe?endpoint=https://hote&region=nom."
             )
         if not endpoint.startswith("https:") and not egress.is_loopback(host):
-            raise ValueError(
-                "SOUVERAIN_OBJECTS_URL : hors de cette machine, endpoint doit être en https."
-            )
+            raise ValueError(f"{setting} : hors de cette machine, endpoint doit être en https.")
         prefix = unquote(parts.path).strip("/")
-        if prefix:
-            safe_parts(prefix)
+        try:
+            if prefix:
+                safe_parts(prefix)
+        except ValueError:
+            raise ValueError(f"{setting} : le préfixe est mal formé.") from None
         keys = os.environ.get(ACCESS_KEY, ""), os.environ.get(SECRET_KEY, "")
         if not all(keys):
             # Without keys the library would ask a cloud provider's own address for some.

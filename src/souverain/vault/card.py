@@ -2,53 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from souverain.core import clock
 from souverain.core.access import Actor, of_departement, organisations_in_reach, permits
 from souverain.core.queries import Awaited, Card
-from souverain.vault import alarm, freshness
+from souverain.vault import alarm, drills, freshness, key_changes, scrub
 from souverain.vault.models import DepositSet, State
 
 _SHOWN_MAX = 10
 
 
+@dataclass(frozen=True)
+class _Trouble:
+    """Something that asks for a person of the commune, and where she finds what to do."""
+
+    found: Callable[[], QuerySet[Any]]
+    """Records of deposit sets where it is so."""
+    on_card: str
+    at_home: str
+    icon: str
+    anchor: str
+
+    def codes(self) -> QuerySet[Any]:
+        """The communes where it is so."""
+        return self.found().order_by().values("deposit_set__organisation__code")
+
+    def url(self, code: str) -> str:
+        return reverse("vault:commune", args=[code]) + self.anchor
+
+
+_TROUBLES = (
+    _Trouble(
+        alarm.not_closed,
+        "Rançongiciel possible : suivez ce qui est dit sur la page.",
+        "Rançongiciel possible",
+        "exclamation-octagon",
+        "#alerte",
+    ),
+    _Trouble(
+        scrub.lost,
+        "Des données gardées sont perdues : lancez une sauvegarde.",
+        "Données perdues",
+        "file-earmark-x",
+        "#integrite",
+    ),
+    _Trouble(
+        key_changes.not_seen,
+        "Une clé a changé : dites si c'était voulu.",
+        "Clé à vérifier",
+        "key",
+        "#cles",
+    ),
+    _Trouble(
+        drills.failed,
+        "Le dernier essai de restauration a échoué : suivez ce qui est dit sur la page.",
+        "Essai de restauration échoué",
+        "arrow-counterclockwise",
+        "#recuperer",
+    ),
+)
+"""The gravest first: a card has room for one."""
+
+
 def commune_card(code: str) -> Card:
-    """Whether a commune's deposits are as fresh as they must be."""
+    """Whether all is well in a commune's vault, and its deposits are as fresh as they must be."""
     now = clock.now()
-    url = reverse("vault:commune", args=[code])
-    if alarm.not_closed().filter(deposit_set__organisation__code=code).exists():
-        said = "Rançongiciel possible : suivez ce qui est dit sur la page."
-        return Card("vault", "Coffre-fort", "danger", said, f"{url}#alerte", "safe")
+    for trouble in _TROUBLES:
+        if trouble.codes().filter(deposit_set__organisation__code=code).exists():
+            url = trouble.url(code)
+            return Card("vault", "Coffre-fort", "danger", trouble.on_card, url, "safe")
     found = freshness.of_sets(list(DepositSet.objects.filter(organisation__code=code)), now)
     return Card(
         room="vault",
         title="Coffre-fort",
         state=freshness.KINDS[found.state],
         sentence=found.short_sentence(now),
-        url=url,
+        url=reverse("vault:commune", args=[code]),
         icon="safe",
     )
 
 
 def awaited(actor: Actor) -> tuple[Awaited, ...]:
-    """The alarms, for who ends them; the communes whose backups are late, for who oversees."""
-    return (*_alarms(actor), *_late(actor))
+    """The troubles, for who ends them; the communes whose backups are late, for who oversees."""
+    return (*_troubles(actor), *_late(actor))
 
 
-def _alarms(actor: Actor) -> tuple[Awaited, ...]:
+def _troubles(actor: Actor) -> Iterator[Awaited]:
     within = organisations_in_reach(actor, "vault.manage")
-    alarms = alarm.not_closed().filter(deposit_set__organisation__in=within)
-    communes = list(dict.fromkeys(found.deposit_set.organisation for found in alarms))
-    if not communes:
-        return ()
-    links = tuple(
-        (commune.name, f"{reverse('vault:commune', args=[commune.code])}#alerte")
-        for commune in communes[:_SHOWN_MAX]
-    )
-    word = "coffre-fort" if len(communes) == 1 else "coffres-forts"
-    sentence = f"Rançongiciel possible dans {len(communes)} {word}"
-    return (Awaited("exclamation-octagon", sentence, links, "danger"),)
+    for trouble in _TROUBLES:
+        communes = within.filter(code__in=trouble.codes())
+        count = communes.count()
+        if count:
+            links = tuple(
+                (commune.name, trouble.url(commune.code)) for commune in communes[:_SHOWN_MAX]
+            )
+            word = "coffre-fort" if count == 1 else "coffres-forts"
+            sentence = f"{trouble.at_home} dans {count} {word}"
+            yield Awaited(trouble.icon, sentence, links, "danger")
 
 
 def _late(actor: Actor) -> tuple[Awaited, ...]:

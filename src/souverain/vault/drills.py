@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 from django.urls import reverse
 
 from souverain.core import access, clock, devices, events, journal, notifications
@@ -213,6 +213,17 @@ def drilled_lately(now: datetime) -> dict[int, datetime]:
     rows = Drill.objects.filter(at__gte=now - RECENT).exclude(verdict=Verdict.UNFINISHED)
     last = {row.deposit_set_id: row for row in rows.defer("report").order_by("at", "pk")}
     return {pk: row.at for pk, row in last.items() if row.verdict == Verdict.PASSED}
+
+
+def failed() -> QuerySet[Drill]:
+    """The drills that failed, of the sets where none passed since."""
+    since = Drill.objects.filter(deposit_set=OuterRef("deposit_set"), verdict=Verdict.PASSED)
+    return Drill.objects.filter(
+        ~Exists(
+            since.filter(Q(at__gt=OuterRef("at")) | Q(at=OuterRef("at"), pk__gt=OuterRef("pk")))
+        ),
+        verdict=Verdict.FAILED,
+    )
 
 
 def communes_drilled(

@@ -75,7 +75,7 @@ class Pace:
 
 @cache
 def store() -> Store:
-    return objects.open_store(settings.PARITY_URL)
+    return objects.open_store(settings.PARITY_URL, "SOUVERAIN_PARITY")
 
 
 def goes_to() -> Destination | None:

@@ -138,7 +138,6 @@ def overview(request: HttpRequest) -> HttpResponse:
                 _state_cell(fresh.state),
                 _instant_cell(fresh.last),
                 drill_pages.overview_cell(organisation, sets, lately),
-                {"text": ", ".join(found.title for found in sets)},
                 drill_pages.receipts_cell(organisation, sets),
                 _bytes_cell(taken),
                 {
@@ -151,12 +150,11 @@ def overview(request: HttpRequest) -> HttpResponse:
     columns = [
         {"title": "Commune"},
         {"title": "État"},
-        {"title": "Dernière sauvegarde"},
-        {"title": "Dernier essai"},
-        {"title": "Dépôts"},
+        {"title": "Sauvegarde"},
+        {"title": "Essai réussi"},
         {"title": "24 heures"},
         {"title": "Place prise", "kind": "number"},
-        {"title": "Part du quota", "kind": "number"},
+        {"title": "Quota", "kind": "number"},
     ]
     content = {
         "columns": columns,

@@ -379,6 +379,21 @@ def test_a_wrong_address_is_refused(address: str, monkeypatch: pytest.MonkeyPatc
     assert "secret@" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1/objets",
+        "s3://seau",
+        "s3://seau?endpoint=http://s3.exemple.fr",
+        "s3://seau/../autre?endpoint=http://127.0.0.1",
+    ],
+)
+def test_a_wrong_address_is_refused_by_the_name_of_its_setting(address: str) -> None:
+    for setting in ("SOUVERAIN_OBJECTS_URL", "SOUVERAIN_PARITY"):
+        with pytest.raises(ValueError, match=f"^{setting} : "):
+            open_store(address, setting)
+
+
 def test_a_folder_that_takes_no_write_says_so(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # as root, everything is writable
     with pytest.raises(OSError, match="refuse les écritures"):

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.browser
 SMALL_BUTTONS = """[...document.querySelectorAll('main button, main a.btn, main summary')]
     .filter(it => it.offsetHeight && it.offsetHeight < 44 && !it.closest('th'))
     .map(it => it.textContent.trim() + ' ' + it.offsetHeight)"""
+CUT_TABLES = """[...document.querySelectorAll('.table-scroll')]
+    .filter(it => it.scrollWidth > it.clientWidth).map(it => it.ariaLabel)"""
+ROWS_OF_FIGURES = "new Set([...document.querySelectorAll('.stat')].map(it => it.offsetTop)).size"
 COMMUNE = "/vault/communes/21231/"
 
 
@@ -139,4 +142,6 @@ def test_first_deposit_ransomware_and_the_way_back(
     assert "Appareil" not in (page.text_content("h1") or "")
     assert "appareil inconnu ou révoqué" in (page.text_content("main") or "")
     look(page, cloud, "coffre-fort-communes")
+    assert page.evaluate(CUT_TABLES) == []
+    assert page.evaluate(ROWS_OF_FIGURES) == 1
     assert refused == []

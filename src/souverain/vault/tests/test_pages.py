@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from html import unescape
@@ -253,6 +255,22 @@ def test_the_address_is_shown_once_and_a_reload_makes_nothing(
     assert address not in again and "montrée une fois" in again
     assert "/vault/communes/21231/#ajouter" in again
     assert Device.objects.count() == 1
+
+
+def test_the_guide_names_the_agent_instead_of_the_evening_step_and_the_audit(
+    places: dict[str, Organisation], signed_in: SignIn
+) -> None:
+    admin = signed_in("commune-admin", "21231")
+    page = unescape(admin.get(admin.post(ADD, _form(admin))["Location"]).content.decode())
+    named = re.findall(r"<code>souverain vault ([^<]+)</code>", page)
+    assert named == ["agent setup", "agent schedule --install", "audit"]
+    for command in named:
+        typed = [sys.executable, "-m", "souverain", "vault", *command.split(), "--help"]
+        subprocess.run(typed, check=True, capture_output=True)
+    assert (
+        "ne faites pas les deux" in page
+        and 'id="preuves"' in admin.get("/vault/communes/21231/").content.decode()
+    )
 
 
 def test_the_same_page_sent_twice_adds_one_device(

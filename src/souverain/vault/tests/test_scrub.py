@@ -8,6 +8,7 @@ import os
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -25,6 +26,7 @@ __all__ = ["device"]
 pytestmark = [pytest.mark.django_db, pytest.mark.db_both]
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 KINDS = ("keys", "index", "snapshots", "data")
+OPEN_PARITY = parity.store.__wrapped__
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +74,16 @@ def path(device: Device, row: StoredObject) -> Path:
 
 def figures(made: ScrubPass) -> tuple[int, int, int]:
     return made.found, made.mended, made.lost
+
+
+def test_a_wrong_address_of_the_parity_is_told_by_the_name_of_its_setting(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr(parity, "store", OPEN_PARITY)
+    for address in ("http://127.0.0.1/parite", "s3://parite"):
+        settings.PARITY_URL = address
+        told = scrub.health().message
+        assert "SOUVERAIN_PARITY : " in told and "SOUVERAIN_OBJECTS_URL" not in told
 
 
 def test_a_whole_set_is_read_and_gets_parity_once(device: Device, apart: Path) -> None:
