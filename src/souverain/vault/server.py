@@ -599,13 +599,12 @@ def _listing(request: Request, version: str) -> bytes:
     """The names of a type, with their sizes in version 2, as JSON."""
     _need_complete(request)
     if request.kind == "locks":
-        found: list[Any] = [{"name": name, "size": size} for name, size in _locks(request)]
-        return orjson.dumps(found if version == _V2 else [lock["name"] for lock in found])
-    rows = services.alive(request.deposit_set, request.at).filter(type=request.kind)
-    ordered = rows.order_by("name")
+        found = _locks(request)
+    else:
+        found = services.listed(request.deposit_set, request.kind, request.at)
     if version == _V2:
-        return orjson.dumps(list(ordered.values("name", "size")))
-    return orjson.dumps(list(ordered.values_list("name", flat=True)))
+        return orjson.dumps([{"name": name, "size": size} for name, size in found])
+    return orjson.dumps([name for name, _ in found])
 
 
 def _locks(request: Request) -> list[tuple[str, int]]:

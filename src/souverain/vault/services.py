@@ -261,6 +261,7 @@ SET last_at = %s, ended_at = %s, objects_received = %s, bytes_received = %s WHER
 _SET_GREW = """UPDATE vault_depositset
 SET stored_bytes = %s, live_bytes = %s, last_instant = %s, last_deposit_at = %s, late_told_at = %s
 WHERE id = %s"""
+_LISTED = "SELECT name, size FROM vault_storedobject WHERE deposit_set_id = %s AND type = %s AND "
 _ROOM_LEFT = """SELECT COALESCE((SELECT bytes FROM vault_quota WHERE organisation_id = %s), %s)
 - COALESCE((SELECT SUM(stored_bytes) FROM vault_depositset WHERE organisation_id = %s), 0)"""
 
@@ -296,6 +297,18 @@ def alive(deposit_set: DepositSet, at: datetime | None = None) -> QuerySet[Store
     if at is None:
         return rows.filter(died_at=None)
     return rows.filter(Q(died_at=None) | Q(died_at__gt=at), received_at__lte=at)
+
+
+def listed(deposit_set: DepositSet, kind: str, at: datetime | None) -> list[tuple[str, int]]:
+    """The names and sizes of the objects of a type that live now, or lived at a receipt time, by
+    name. In plain SQL: a repository may have a hundred thousand."""
+    lived, instants = "died_at IS NULL", []
+    if at is not None:
+        lived = "received_at <= %s AND (died_at IS NULL OR died_at > %s)"
+        instants = [connection.ops.adapt_datetimefield_value(at)] * 2
+    with connection.cursor() as cursor:
+        cursor.execute(_LISTED + lived + " ORDER BY name", [deposit_set.pk, kind, *instants])
+        return list(cursor.fetchall())
 
 
 @transaction.atomic
