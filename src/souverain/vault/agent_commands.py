@@ -258,13 +258,23 @@ def find(
         click.echo(f"Sauvegarde du {_when(snapshot)}, poste {shown(snapshot.machine, 60)}.")
         for each in found:
             size = "dossier" if each.kind == "dir" else bytes_fr(each.size)
-            click.echo(f"{each.modified.replace('T', ' ')}  {size:>9}  {shown(each.path, 1000)}")
+            click.echo(f"{_minute(each.modified):16}  {size:>9}  {shown(each.path, 1000)}")
         if count > len(found):
             click.echo(f"… et {count - len(found)} autres : donnez plus de lettres du nom.")
     if not found:
         raise click.ClickException(
             f"Rien dont le nom contienne « {shown(name, 60)} » dans la sauvegarde du {_when(snapshot)}."
         )
+
+
+def _minute(instant: str) -> str:
+    """Of a file, as `--at` takes one; a backup can bear any text there."""
+    from souverain.core.clock import PARIS
+
+    try:
+        return f"{datetime.fromisoformat(instant).astimezone(PARIS):%d/%m/%Y %H:%M}"
+    except (ValueError, OverflowError):
+        return ""
 
 
 @cli.command()

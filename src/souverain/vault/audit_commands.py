@@ -13,6 +13,7 @@ from typing import NamedTuple
 import click
 import orjson
 
+from souverain.core.format import bytes_fr
 from souverain.vault import witness
 from souverain.vault.audit import (
     AuditError,
@@ -200,7 +201,7 @@ def _tell(report: Report, file: Path, key: note.Key | None, cosigned: bool, as_j
         return
     click.echo(
         f"Tout est juste : {report.size} lignes au registre, {report.living} objets présents, "
-        f"{report.read_bytes} octets relus. Point de contrôle gardé dans {file}."
+        f"{bytes_fr(report.read_bytes)} relus. Point de contrôle gardé dans {file}."
     )
     if cosigned:
         click.echo("Le témoin a signé.")

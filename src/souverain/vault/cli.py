@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from shlex import quote
 from typing import Any, NoReturn
@@ -16,9 +16,15 @@ import orjson
 from django.core.exceptions import ValidationError
 
 from souverain.core import access, clock
-from souverain.core.format import datetime_fr
+from souverain.core.format import bytes_fr, datetime_fr
 from souverain.core.models import Device, Organisation
-from souverain.vault import log_commands, replica_commands, retention_commands, services
+from souverain.vault import (
+    freshness,
+    log_commands,
+    replica_commands,
+    retention_commands,
+    services,
+)
 from souverain.vault.api import DepositSetItem, DeviceItem
 from souverain.vault.models import DepositSet, State
 
@@ -177,7 +183,7 @@ def list_sets(commune: str | None, as_json: bool) -> None:
     for item in items:
         click.echo(
             f"{item['commune']}/{item['set']}  {item['kind']}  {item['retention']}  "
-            f"toutes les {item['fresh_within_hours']} h  {item['state']}"
+            f"toutes les {item['fresh_within_hours']} h  {freshness.WORDS[State(item['state'])]}"
         )
 
 
@@ -197,7 +203,7 @@ def quota(commune: str, limit_bytes: int | None, as_json: bool) -> None:
     if as_json:
         _print({"commune": commune, "stored_bytes": stored, "quota_bytes": limit})
     else:
-        click.echo(f"{commune} : {stored} octets gardés sur {limit}.")
+        click.echo(f"{commune} : {bytes_fr(stored)} gardés sur {bytes_fr(limit)}.")
 
 
 @cli.command()
@@ -248,9 +254,14 @@ def status(commune: str | None, as_json: bool) -> None:
         _print({"count": len(items), "items": items})
         return
     for item in items:
-        last = item["last_deposit_at"] or "aucune sauvegarde"
-        state = "  en retard" if item["state"] == State.LATE else ""
-        click.echo(f"{item['commune']}/{item['set']}  {last}  {item['stored_bytes']} octets{state}")
+        last = item["last_deposit_at"]
+        click.echo(
+            f"{item['commune']}/{item['set']}  {freshness.WORDS[State(item['state'])]}  "
+            f"{datetime_fr(datetime.fromisoformat(last)) if last else 'aucune sauvegarde'}  "
+            f"{bytes_fr(item['stored_bytes'])}"
+        )
+    if not items:
+        click.echo("Aucun dépôt n'est ouvert.")
 
 
 @cli.command()
@@ -271,9 +282,9 @@ def reap(dry_run: bool, confirm_clock: bool, as_json: bool) -> None:
         _print({"dry_run": dry_run, **asdict(found)})
         return
     word = "à retirer" if dry_run else "retirés"
-    click.echo(f"{found.objects} objets {word}, {found.bytes} octets, dans {found.sets} dépôts.")
+    click.echo(f"Objets {word} : {found.objects} ({bytes_fr(found.bytes)}). Dépôts : {found.sets}.")
     if found.held_sets:
-        click.echo(f"{found.held_sets} dépôts sont gelés ou sous conservation exigée.")
+        click.echo(f"Dépôts gelés ou sous conservation exigée : {found.held_sets}.")
     if found.locked:
         click.echo(f"{found.locked} objets sont encore verrouillés par le stockage S3 lui-même.")
 

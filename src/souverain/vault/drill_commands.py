@@ -12,6 +12,7 @@ from typing import Any
 import click
 import orjson
 
+from souverain.core.format import bytes_fr
 from souverain.vault import drill
 from souverain.vault.audit import AuditError
 from souverain.vault.engine import drill as reports
@@ -162,7 +163,7 @@ def _tell(report: Report, sent: drill.Outcome | None, as_json: bool) -> None:
         return
     click.echo(
         f"{_VERDICTS[Verdict(report.verdict)]} : {report.files_restored} fichiers restaurés et "
-        f"comparés ({report.bytes_restored} octets) sur {report.files_in_snapshot}"
+        f"comparés ({bytes_fr(report.bytes_restored)}) sur {report.files_in_snapshot}"
         f"{'' if report.whole_listing else ' vus'}, en {report.seconds} s."
     )
     if not report.restic_version:

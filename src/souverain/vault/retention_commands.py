@@ -140,15 +140,16 @@ def list_holds(commune: str | None, everything: bool, as_json: bool) -> None:
         found = found.filter(deposit_set__organisation=_commune(commune))
     if not everything:
         found = found.filter(lifted_at=None)
-    items = [_hold_json(each) for each in found]
     if as_json:
+        items = [_hold_json(each) for each in found]
         _print({"count": len(items), "items": items})
         return
-    for item in items:
-        state = f"levée par {item['lifted_by']}" if item["lifted_at"] else "en cours"
+    for each in found:
+        place = f"{each.deposit_set.organisation.code}/{each.deposit_set.code}"
+        state = f"levée par {each.lifted_by}" if each.lifted_at else "en cours"
         click.echo(
-            f"{item['id']}  {item['commune']}/{item['set']}  {Hold.Kind(item['kind']).label}  "
-            f"{item['placed_by']}  {item['placed_at']}  {state}  {item['reason']}"
+            f"{each.pk}  {place}  {Hold.Kind(each.kind).label}  {each.placed_by}  "
+            f"{datetime_fr(each.placed_at)}  {state}  {each.reason}"
         )
 
 

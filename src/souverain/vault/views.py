@@ -222,6 +222,7 @@ def _commune_page(
     actor, now = request.actor, clock.now()  # type: ignore[attr-defined]
     sets = list(DepositSet.objects.filter(organisation=organisation))
     chosen = next((found for found in sets if found.code == request.GET.get("depot")), None)
+    chosen = chosen or next((found for found in sets if found.last_deposit_at), None)
     chosen = chosen or next(iter(sets), None)
     own = any(role.organisation_id == organisation.pk for role in actor.assignments)
     fresh = freshness.of_sets(sets, now)

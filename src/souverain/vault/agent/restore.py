@@ -171,7 +171,7 @@ class Reader:
                 path, kind = message.get("path"), message.get("type")
                 if isinstance(path, str) and path.startswith("/") and isinstance(kind, str):
                     size = stock.number(message, "size")
-                    take(Entry(path, kind, size, str(message.get("mtime"))[:16]))
+                    take(Entry(path, kind, size, str(message.get("mtime"))[:40]))
 
         self.must("ls", "--no-lock", snapshot.id, on_message=heard)
 

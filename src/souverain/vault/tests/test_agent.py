@@ -166,6 +166,9 @@ def test_the_first_day_of_a_machine(own: Server, tmp_path: Path) -> None:
     town.agent("drill")
     assert town.state()["trial"]["at"] > drilled, "or when somebody wants it"
 
+    os.utime(town.documents / "budget.ods", (at := 1_783_000_000, at))
+    town.agent("run")
+    assert "02/07/2026 15:46 " in town.agent("find", "budget"), "as --at takes it, in Paris"
     told = town.agent("find", "DELIBERATION")
     assert f"{town.documents}/Conseil/Délibération n°4 [été].odt" in told
     town.agent("restore", "délibération", "--to", tmp_path / "un")

@@ -209,6 +209,7 @@ def test_the_evidence_names_each_day_that_was_missed(
         send(registers, NOW)
         said = text(member, f"{HOURS}/")
         assert "2 délais de 24 heures ou plus" in said
+        assert "depuis la première, le " in said, "the answer is not of the whole year"
         assert "12, à partir du" in said
         assert "49 h 00" in said and "novembre 2026" in said.split("Mois par mois")[1]
         assert "Ce qu'elle ne prouve pas" in said and "essais.csv" not in said
@@ -222,7 +223,7 @@ def test_the_evidence_names_each_day_that_was_missed(
         assert rows[-1][1] == "" and rows[1][2] == str(23 * 3600)
         early = "?du=2026-11-08&au=2026-11-10"
         said = text(member, f"{HOURS}/{early}")
-        assert "Aucun délai de 24 heures ou plus" in said
+        assert "Aucun délai de 24 heures ou plus entre deux sauvegardes complètes." in said
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -20,7 +20,7 @@ from django.test import Client
 
 from souverain.core import access, clock, journal
 from souverain.core.models import Device, JournalEntry, Organisation, RoleAssignment, User
-from souverain.vault import log, server, services, views
+from souverain.vault import log, retention, server, services, views
 from souverain.vault.card import commune_card
 from souverain.vault.cli import cli
 from souverain.vault.engine.tlog import note
@@ -225,6 +225,26 @@ def test_the_console_declares_sets_and_quotas(places: dict[str, Organisation]) -
     assert run("status")["items"][0]["set"] == "comptes"
 
 
+def test_the_console_says_hours_and_sizes_in_french(places: dict[str, Organisation]) -> None:
+    def told(*arguments: str) -> str:
+        done = CliRunner().invoke(cli, arguments)
+        assert done.exit_code == 0, done.output
+        return done.output.replace("\xa0", " ")
+
+    assert told("status") == "Aucun dépôt n'est ouvert.\n"
+    made = services.create_set(access.SYSTEM, places["21231"])
+    assert "Jamais sauvegardé" in told("set", "list")
+    assert told("status") == "21231/general  Jamais sauvegardé  aucune sauvegarde  0 octet\n"
+    made.last_deposit_at = datetime(2026, 11, 27, 20, 58, tzinfo=UTC)
+    made.stored_bytes = 2_345_522
+    made.save()
+    with clock.frozen(made.last_deposit_at + timedelta(hours=1)):
+        assert "À jour  vendredi 27 novembre 2026, 21 h 58  2,35 Mo" in told("status")
+        retention.hold(access.SYSTEM, made, "litige")
+        assert "vendredi 27 novembre 2026, 22 h 58" in told("hold", "list")
+    assert "2,35 Mo gardés sur 50 Go" in told("quota", "--commune", "21231")
+
+
 ADD = "/vault/communes/21231/appareils/ajouter/"
 
 
@@ -387,6 +407,8 @@ def test_each_state_says_what_to_do_next_with_its_button(
     services.create_set(access.SYSTEM, places["21231"], "comptes", kind="accounts")
     assert "Aucun appareil ne sauvegarde encore « Comptes »" in _said(admin)
     assert button() == "/vault/communes/21231/?depot=comptes#ajouter"
+    default = admin.get("/vault/communes/21231/").content.decode()
+    assert '<option value="general" selected>' in default, "an empty set does not hide the moments"
     chosen = admin.get(button()).content.decode()
     assert '<option value="comptes" selected>' in chosen
 
