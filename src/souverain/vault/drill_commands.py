@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import orjson
 from souverain.core.format import bytes_fr
 from souverain.vault import drill
 from souverain.vault.audit import AuditError
+from souverain.vault.drill_folder import ended_by_signals
 from souverain.vault.engine import drill as reports
 from souverain.vault.engine.drill import FAULTS, LIMITS, Report, Verdict
 from souverain.vault.repository_commands import password_in
@@ -81,7 +81,7 @@ def cli(
         raise click.UsageError("--key et --checkpoint sont d'un poste, non de la console.")
     sample: dict[str, Any] = {"sample_bytes": sample_bytes, "files": files}
     try:
-        with _bar(hidden=as_json or not sys.stderr.isatty()) as progress, _ended_by_signals():
+        with _bar(hidden=as_json or not sys.stderr.isatty()) as progress, ended_by_signals():
             password = password_in(password_file)
             if commune:
                 report, sent = _at_the_console(commune, set_code, password, progress, sample), None
@@ -124,20 +124,6 @@ def _at_the_console(
         raise click.ClickException(f"Le dépôt {commune}/{set_code} n'existe pas.")
     report: Report = console.run(access.of_console(), into, password, progress=progress, **sample)
     return report
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """A drill that is asked to end wipes what it restored."""
-
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

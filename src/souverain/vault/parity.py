@@ -136,7 +136,10 @@ def config_sha256(deposit_set: DepositSet, row: StoredObject) -> str:
         leaf = Leaf.parse(data.encode())
         if leaf.event == BIRTH and leaf.object.type == "config" and leaf.sha256:
             return leaf.sha256
-    known = StripeMember.objects.filter(deposit_set=deposit_set, type="config", size=row.size)
+    # Of this life: the parity of a former one may still be there, and all are of the same size.
+    known = StripeMember.objects.filter(
+        deposit_set=deposit_set, type="config", size=row.size, stripe__made_at__gte=row.received_at
+    )
     sha256 = known.values_list("sha256", flat=True).first()
     if sha256:
         return sha256

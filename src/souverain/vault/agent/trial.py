@@ -29,16 +29,18 @@ def attempt(place: Place, progress: Callable[[int, int], None]) -> Trial:
     """Restore a sample, compare it, send the signed report. What keeps it from being made is in
     the answer."""
     from souverain.vault import drill
+    from souverain.vault.drill_folder import ended_by_signals
     from souverain.vault.engine.drill import FAULTS, LIMITS
 
     try:
-        done = drill.run(
-            place.repository,
-            read_secret(place.password).encode(),
-            key_file=place.witness,
-            checkpoint=place.checkpoint if place.checkpoint.exists() else None,
-            progress=progress,
-        )
+        with ended_by_signals():
+            done = drill.run(
+                place.repository,
+                read_secret(place.password).encode(),
+                key_file=place.witness,
+                checkpoint=place.checkpoint if place.checkpoint.exists() else None,
+                progress=progress,
+            )
     except (drill.DrillError, AuditError, OSError) as error:
         return Trial(datetime.now(UTC), UNKNOWN, shown(f"{error}."))
     report = done.report

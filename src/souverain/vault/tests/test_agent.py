@@ -594,6 +594,32 @@ def test_a_site_that_another_replaced_says_so(own: Server, tmp_path: Path) -> No
     assert "Un autre site a remplacé celui-ci" in told and "corrigez depot.txt" in told
 
 
+def test_a_machine_switched_off_during_the_weekly_drill_keeps_nothing_restored(
+    own: Server, tmp_path: Path
+) -> None:
+    town = Town(tmp_path / "mairie", own.device(scope="eteint"))
+    town.agent("setup")
+    pipe = tmp_path / "debut"
+    os.mkfifo(pipe)
+    program = shutil.which("restic")
+    slow = tmp_path / "bin"
+    slow.mkdir()
+    (slow / "restic").write_text(
+        f'#!/bin/sh\ncase "$*" in *restore*) echo > "{pipe}"; exec sleep 600;; esac\n'
+        f'exec "{program}" "$@"\n'
+    )
+    (slow / "restic").chmod(0o755)
+    process = town.start("run", PATH=f"{slow}:/usr/bin:/bin")
+    with pipe.open() as waiting:
+        waiting.read()
+    (left,) = town.folder.glob(".essai-restauration-*")
+    assert any(file.is_file() for file in left.rglob("*")), "our own reader restored already"
+    process.terminate()
+    process.communicate(timeout=60)
+    assert not left.exists()
+    assert town.agent("run").startswith("Protégé")
+
+
 # The proof ---------------------------------------------------------------------------------------
 
 

@@ -552,3 +552,18 @@ def test_the_address_of_a_past_moment_goes_with_its_use(tmp_path: Path) -> None:
         assert file.read_text().endswith("general@2026-11-23T17:00:00Z/")
         assert file.stat().st_mode & 0o077 == 0
     assert sorted(each.name for each in tmp_path.iterdir()) == ["depot.txt"]
+
+
+def test_a_drill_that_passed_has_nothing_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    from souverain.vault import drill
+    from souverain.vault.engine.drill import Limit, Verdict
+
+    (tmp_path / "motdepasse.txt").write_text("mot de passe\n")
+    report = SimpleNamespace(faults=(), limit=Limit.NONE, verdict=Verdict.PASSED, files_restored=2)
+    monkeypatch.setattr(drill, "run", lambda *_, **__: SimpleNamespace(report=report, sent=True))
+    made = trial.attempt(Place(tmp_path), lambda done, total: None)
+    assert (made.outcome, made.message, made.files, made.sent) == (trial.PASSED, "", 2, True)

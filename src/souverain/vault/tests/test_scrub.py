@@ -47,7 +47,7 @@ def fill(device: Device, count: int = 30, seed: int = 21, largest: int = 200_000
     dice = random.Random(seed)
     incoming = services.store().incoming()
     incoming.write(dice.randbytes(155))
-    if not StoredObject.objects.filter(type="config").exists():
+    if not StoredObject.objects.filter(type="config", reaped_at=None).exists():
         services.record_object(services.set_of(device), "config", "config", incoming, device)
     incoming.abort()
     for number in range(count):
@@ -476,6 +476,30 @@ def test_a_reap_that_takes_nothing_takes_no_parity(device: Device) -> None:
         assert retention.reap(SYSTEM, confirm_clock=True).objects == 0
     path(device, StoredObject.objects.filter(type="data")[0]).unlink()
     assert figures(check(device)) == (1, 1, 0)
+
+
+def test_a_repository_made_again_is_not_written_over_with_the_former_one(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk being away, the parity of a destroyed set stayed; its config has the same size."""
+    from souverain.vault import retention
+    from souverain.vault.tests.test_retention import days_pass, first_pass
+
+    first_pass()
+    with clock.frozen(NOON + timedelta(days=1)):
+        fill(device, 8)
+        check(device)
+        retention.bury_all(services.set_of(device))
+    with monkeypatch.context() as away:
+        away.setattr(parity, "make_way", lambda *_: None)
+        days_pass(NOON + timedelta(days=95))
+    assert not kept_names() and Stripe.objects.exists()
+    with clock.frozen(NOON + timedelta(days=96)):
+        fill(device, 4, seed=22)
+        config = path(device, StoredObject.objects.get(type="config", reaped_at=None))
+        content = config.read_bytes()
+        assert figures(check(device)) == (0, 0, 0)
+    assert config.read_bytes() == content
 
 
 def test_a_destroyed_set_leaves_no_parity(device: Device, apart: Path) -> None:
