@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import orjson
 
+from souverain.core import clock
 from souverain.vault import audit
 from souverain.vault.engine.drill import Limit
 from souverain.vault.engine.restic import FormatError
@@ -38,6 +40,12 @@ class Remote:
     def left_bytes(self) -> int | None:
         left = self._offer()["left_bytes"]
         return None if left is None else int(left)
+
+    def passed_at(self) -> datetime | None:
+        """When this site last received a drill that passed."""
+        with audit.understood():
+            told = self._offer()["passed_at"]
+            return None if told is None else clock.parse_rfc3339(told)
 
     def repository(self) -> str:
         return f"{self._address.rstrip('/')}@{self.moment}/"

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Sum
 from django.urls import reverse
 
 from souverain.core import access, clock, devices, events, journal, notifications
@@ -49,10 +49,17 @@ class TooMany(Exception):
 
 
 def offer(deposit_set: DepositSet, device: Device) -> dict[str, Any]:
-    """The instant that a drill reads, and how much of the data the device may still read today.
-    It is that of the last change: what lives then lives now, and nobody waits for writers."""
+    """The instant that a drill reads, how much of the data the device may still read today, and
+    when this site last received a drill that passed. The instant is that of the last change: what
+    lives then lives now, and nobody waits for writers."""
     moment = clock.rfc3339(deposit_set.last_instant or clock.now())
-    return {"moment": moment, "left_bytes": left_bytes(deposit_set, device)}
+    passed = Drill.objects.filter(deposit_set=deposit_set, verdict=Drill.Verdict.PASSED)
+    last = passed.aggregate(last=Max("received_at"))["last"]
+    return {
+        "moment": moment,
+        "left_bytes": left_bytes(deposit_set, device),
+        "passed_at": last and clock.rfc3339(last),
+    }
 
 
 def left_bytes(deposit_set: DepositSet, device: Device) -> int | None:

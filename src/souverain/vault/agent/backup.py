@@ -98,7 +98,8 @@ def run(place: Place, screen: Screen) -> State:
         else:
             with screen.bar("Vérification") as read:
                 now = _checked(evening, now, read)
-            if trial.is_due(now, datetime.now(UTC)):
+            at = datetime.now(UTC)
+            if trial.is_due(now, at) or trial.is_unknown_there(place, at):
                 # Cut in the drill, the backup is made all the same.
                 state.keep(place.state, now, finished_at=datetime.now(UTC))
                 now = _tried(place, now, screen)

@@ -25,6 +25,18 @@ def is_due(last: State, now: datetime) -> bool:
     return not tried.at <= now < tried.at + EVERY
 
 
+def is_unknown_there(place: Place, now: datetime) -> bool:
+    """Whether the vault has no drill of this week: another site took its place, or no report
+    reached it. False when it does not say."""
+    from souverain.vault.drill_remote import Remote
+
+    try:
+        at = Remote(read_secret(place.repository)).passed_at()
+    except (AuditError, OSError):
+        return False
+    return os.name == "posix" and (at is None or now - at >= EVERY)
+
+
 def attempt(place: Place, progress: Callable[[int, int], None]) -> Trial:
     """Restore a sample, compare it, send the signed report. What keeps it from being made is in
     the answer."""

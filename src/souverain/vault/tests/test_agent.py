@@ -30,6 +30,14 @@ from souverain.vault.tests.conftest import SOURCE, Client, Server, same
 
 CODE = "21231"
 KEEP_UP = "from souverain.vault import log\nlog.keep_up()\n"
+# As a site that was promoted has them: the reports stay where they were received.
+FORGET_DRILLS = (
+    "from django.db import connection, transaction\n"
+    "from souverain.vault import departure\n"
+    "from souverain.vault.models import Drill\n"
+    "with transaction.atomic(), departure._guards_lifted():\n"
+    "    Drill.objects.all().delete()\n"
+)
 # The command as a town hall runs it: no settings, no database.
 ALONE = (
     "import sys; from souverain.cli import main\n"
@@ -165,6 +173,13 @@ def test_the_first_day_of_a_machine(own: Server, tmp_path: Path) -> None:
     assert town.state()["trial"]["at"] == drilled, "once a week"
     town.agent("drill")
     assert town.state()["trial"]["at"] > drilled, "or when somebody wants it"
+    own.python(FORGET_DRILLS)
+    drilled = town.state()["trial"]["at"]
+    own.python(KEEP_UP)
+    town.agent("run")
+    assert town.state()["trial"]["at"] > drilled, (
+        "or when this site has none: it took another's place"
+    )
 
     os.utime(town.documents / "budget.ods", (at := 1_783_000_000, at))
     town.agent("run")
