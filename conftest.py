@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import django
+import hypothesis
 import pytest
 
 from souverain.core.tests.ceph import Ceph
@@ -23,6 +24,9 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "souverain.config.settings"
 django.setup()
 # A shell makes what it runs in the background deaf to Ctrl-C, and so what the tests start from there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# A busy machine is no fault of the code: properties have no time limit of their own.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,14 +9,10 @@ from random import Random
 import pytest
 from django.conf import settings
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from souverain.territory.engine.decoupage import read_departement
 from souverain.territory.engine.search import Entry, Index, Match, near_distances, within_one_edit
-
-hypothesis_settings.register_profile("no deadline", deadline=None)
-hypothesis_settings.load_profile("no deadline")
 
 
 @cache
