@@ -117,6 +117,8 @@ def list_devices(as_json: bool) -> None:
     for item in items:
         state = "révoqué" if item["revoked_at"] else ", ".join(item["roles"])
         click.echo(f"{item['id']}  {item['commune']}/{item['set']}  {item['name']}  {state}")
+    if not items:
+        click.echo("Aucun appareil : « souverain vault device add » en ajoute un.")
 
 
 @cli.group("set")
@@ -185,6 +187,8 @@ def list_sets(commune: str | None, as_json: bool) -> None:
             f"{item['commune']}/{item['set']}  {item['kind']}  {item['retention']}  "
             f"toutes les {item['fresh_within_hours']} h  {freshness.WORDS[State(item['state'])]}"
         )
+    if not items:
+        click.echo("Aucun dépôt n'est ouvert.")
 
 
 @cli.command()

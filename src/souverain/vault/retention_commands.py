@@ -89,6 +89,8 @@ def show_locks(commune: str | None, as_json: bool) -> None:
         return
     for item in items:
         click.echo(f"{item['commune']}/{item['set']}  {item['days']} jours")
+    if not items:
+        click.echo("Aucun dépôt n'est ouvert.")
 
 
 @lock.command("lengthen")
@@ -151,6 +153,8 @@ def list_holds(commune: str | None, everything: bool, as_json: bool) -> None:
             f"{each.pk}  {place}  {Hold.Kind(each.kind).label}  {each.placed_by}  "
             f"{datetime_fr(each.placed_at)}  {state}  {each.reason}"
         )
+    if not found:
+        click.echo("Rien n'est gelé ni sous conservation exigée.")
 
 
 @hold.command("place")
@@ -235,6 +239,8 @@ def list_destructions(commune: str | None, as_json: bool) -> None:
     for each in found:
         place = f"{each.deposit_set.organisation.code}/{each.deposit_set.code}"
         click.echo(f"{each.pk}  {place}  {each.asked_by}  {_state(each)}  {each.reason}")
+    if not found:
+        click.echo("Aucune destruction n'a été demandée.")
 
 
 def _done(found: Destruction, as_json: bool) -> None:

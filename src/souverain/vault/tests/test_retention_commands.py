@@ -64,6 +64,20 @@ def test_a_lock_only_lengthens(deposit_set: DepositSet) -> None:
     assert "n'existe pas" in run("lock", "lengthen", *OF_DIJON, "--set", "x", "--days", "1", code=1)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("device", "list"),
+        ("set", "list"),
+        ("lock", "show"),
+        ("hold", "list"),
+        ("destruction", "list"),
+    ],
+)
+def test_an_empty_list_says_so(words: tuple[str, str]) -> None:
+    assert said(*words).startswith(("Aucun", "Rien"))
+
+
 def test_the_console_is_one_person_whatever_name_it_takes(
     deposit_set: DepositSet, mayor: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
