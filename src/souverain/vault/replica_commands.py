@@ -90,6 +90,12 @@ def add(address: str, secret_file: Path, as_json: bool) -> None:
     egress.install_hook()
     with _in_french():
         made = copying.add(access.of_console(), address, secret_file.read_text())
+    if secret_file.stat().st_mode & 0o077:
+        click.echo(
+            f"Attention : d'autres comptes de cette machine lisent {secret_file}, qui ouvre tous les "
+            f"dépôts du premier site : effacez-le (« shred -u {secret_file} »), le secret est gardé.",
+            err=True,
+        )
     if as_json:
         _status_json()
     else:

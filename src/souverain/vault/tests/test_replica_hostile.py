@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from django.db import DatabaseError, transaction
 
-from souverain.core import access, clock
+from souverain.cli import main
+from souverain.core import access, clock, egress
 from souverain.core.models import Device, JournalEntry, Organisation
 from souverain.vault import (
     log,
@@ -402,3 +405,17 @@ def test_a_cut_group_is_all_or_nothing(liar: Liar, monkeypatch: pytest.MonkeyPat
     assert len(living()) == 3
     monkeypatch.undo()
     assert pull(found).objects == 2 and len(living()) == 5
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o600, False)])
+def test_a_secret_that_other_accounts_read_is_said(
+    liar: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, warned: bool
+) -> None:
+    monkeypatch.setattr(egress, "install_hook", lambda: None)  # it would outlive this test
+    file = tmp_path / "acces.txt"
+    file.write_text("0123456789abcdef:secret")
+    file.chmod(mode)
+    words = ["vault", "replica", "add", "--from", liar.url, "--secret-file", str(file)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert ("shred" in done.stderr) is warned
