@@ -9,15 +9,14 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from shlex import quote
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-import orjson
 from django.core.exceptions import ValidationError
 
 from souverain.core import access, clock
 from souverain.core.format import bytes_fr, datetime_fr
-from souverain.core.models import Device, Organisation
+from souverain.core.models import Device
 from souverain.vault import (
     freshness,
     log_commands,
@@ -26,20 +25,8 @@ from souverain.vault import (
     services,
 )
 from souverain.vault.api import DepositSetItem, DeviceItem
+from souverain.vault.console import commune_of, fail, print_json
 from souverain.vault.models import DepositSet, State
-
-
-def _fail(message: str) -> NoReturn:
-    raise click.ClickException(message)
-
-
-def _commune(code: str) -> Organisation:
-    found = Organisation.objects.filter(code=code, kind=Organisation.Kind.COMMUNE).first()
-    return found or _fail(f"La commune {code} n'existe pas.")
-
-
-def _print(content: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(content).decode())
 
 
 def _device_json(device: Device) -> dict[str, Any]:
@@ -75,12 +62,12 @@ def add(commune: str, name: str, roles: tuple[str, ...], set_code: str, as_json:
     """Ajouter un appareil ; son adresse secrète n'est montrée qu'une fois."""
     try:
         made, repository = services.add_device(
-            access.of_console(), _commune(commune), name, roles, set_code
+            access.of_console(), commune_of(commune), name, roles, set_code
         )
     except ValidationError as error:
-        _fail(" ".join(error.messages))
+        fail(" ".join(error.messages))
     if as_json:
-        _print({**_device_json(made), "repository": repository})
+        print_json({**_device_json(made), "repository": repository})
     else:
         click.echo(
             f"Appareil {made.pk} ajouté. Adresse à donner à restic, montrée une seule fois :"
@@ -95,12 +82,12 @@ def revoke(identity: str, as_json: bool) -> None:
     """Révoquer un appareil, transferts en cours compris."""
     found = Device.objects.select_related("organisation").filter(pk=identity, room="vault").first()
     if found is None:
-        _fail(f"L'appareil {identity} n'existe pas.")
+        fail(f"L'appareil {identity} n'existe pas.")
     if found.revoked_at is not None:
-        _fail(f"L'appareil {identity} est déjà révoqué.")
+        fail(f"L'appareil {identity} est déjà révoqué.")
     services.revoke_device(access.of_console(), found)
     if as_json:
-        _print(_device_json(found))
+        print_json(_device_json(found))
     else:
         click.echo(f"Appareil {identity} révoqué.")
 
@@ -112,7 +99,7 @@ def list_devices(as_json: bool) -> None:
     found = Device.objects.select_related("organisation").filter(room="vault")
     items = [_device_json(item) for item in found]
     if as_json:
-        _print({"count": len(items), "items": items})
+        print_json({"count": len(items), "items": items})
         return
     for item in items:
         state = "révoqué" if item["revoked_at"] else ", ".join(item["roles"])
@@ -158,7 +145,7 @@ def add_set(
     try:
         made = services.create_set(
             access.of_console(),
-            _commune(commune),
+            commune_of(commune),
             code,
             title=title,
             kind=kind,
@@ -166,9 +153,9 @@ def add_set(
             fresh_within_hours=fresh_hours,
         )
     except ValidationError as error:
-        _fail(" ".join(error.messages))
+        fail(" ".join(error.messages))
     if as_json:
-        _print(_set_json(made))
+        print_json(_set_json(made))
     else:
         click.echo(f"Dépôt {commune}/{code} ouvert : {made.title}.")
 
@@ -180,7 +167,7 @@ def list_sets(commune: str | None, as_json: bool) -> None:
     """Les dépôts ouverts."""
     items = _sets(commune)
     if as_json:
-        _print({"count": len(items), "items": items})
+        print_json({"count": len(items), "items": items})
         return
     for item in items:
         click.echo(
@@ -197,15 +184,15 @@ def list_sets(commune: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
 def quota(commune: str, limit_bytes: int | None, as_json: bool) -> None:
     """La place accordée à une commune, en octets."""
-    organisation = _commune(commune)
+    organisation = commune_of(commune)
     if limit_bytes is not None:
         try:
             services.set_quota(access.of_console(), organisation, limit_bytes)
         except ValidationError as error:
-            _fail(" ".join(error.messages))
+            fail(" ".join(error.messages))
     stored, limit = services.stored_bytes(organisation), services.quota_bytes(organisation)
     if as_json:
-        _print({"commune": commune, "stored_bytes": stored, "quota_bytes": limit})
+        print_json({"commune": commune, "stored_bytes": stored, "quota_bytes": limit})
     else:
         click.echo(f"{commune} : {bytes_fr(stored)} gardés sur {bytes_fr(limit)}.")
 
@@ -231,19 +218,19 @@ def announce(
     from souverain.vault import alarm
 
     found = DepositSet.objects.select_related("organisation").filter(
-        organisation=_commune(commune), code=set_code
+        organisation=commune_of(commune), code=set_code
     )
-    into = found.first() or _fail(f"Le dépôt {commune}/{set_code} n'existe pas.")
+    into = found.first() or fail(f"Le dépôt {commune}/{set_code} n'existe pas.")
     until = clock.now() + timedelta(days=days)
     try:
         made = alarm.announce(
             access.of_console(), into, expected, until, reason, deletions=deletions
         )
     except ValidationError as error:
-        _fail(" ".join(error.messages))
+        fail(" ".join(error.messages))
     if as_json:
         told = {"bytes": made.bytes, "until": clock.rfc3339(made.until)}
-        _print({"commune": commune, "set": set_code, **told, "deletions": deletions})
+        print_json({"commune": commune, "set": set_code, **told, "deletions": deletions})
     else:
         click.echo(f"Envoi annoncé jusqu'au {datetime_fr(made.until)}.")
 
@@ -255,7 +242,7 @@ def status(commune: str | None, as_json: bool) -> None:
     """Dernière sauvegarde et place prise, dépôt par dépôt."""
     items = _sets(commune)
     if as_json:
-        _print({"count": len(items), "items": items})
+        print_json({"count": len(items), "items": items})
         return
     for item in items:
         last = item["last_deposit_at"]
@@ -281,9 +268,9 @@ def reap(dry_run: bool, confirm_clock: bool, as_json: bool) -> None:
     try:
         found = retention.reap(access.of_console(), dry_run=dry_run, confirm_clock=confirm_clock)
     except retention.ClockInDoubt as error:
-        _fail(str(error))
+        fail(str(error))
     if as_json:
-        _print({"dry_run": dry_run, **asdict(found)})
+        print_json({"dry_run": dry_run, **asdict(found)})
         return
     word = "à retirer" if dry_run else "retirés"
     click.echo(f"Objets {word} : {found.objects} ({bytes_fr(found.bytes)}). Dépôts : {found.sets}.")
@@ -315,10 +302,10 @@ def scrub(
         raise click.UsageError("--set : dites aussi --commune.")
     sets = DepositSet.objects.select_related("organisation")
     if commune:
-        sets = sets.filter(organisation=_commune(commune))
+        sets = sets.filter(organisation=commune_of(commune))
         sets = sets.filter(code=set_code) if set_code else sets
         if set_code and not sets:
-            _fail(f"Le dépôt {commune}/{set_code} n'existe pas.")
+            fail(f"Le dépôt {commune}/{set_code} n'existe pas.")
     total = sum(found.stored_bytes for found in sets)
     done = 0
     with _bar("Contrôle", hidden=as_json) as show:
@@ -333,10 +320,10 @@ def scrub(
             asked = {"repair": repair, "rate": bound, "progress": progress}
             passes = scrub.scrub(access.of_console(), list(sets), **asked)
         except (scrub.ScrubError, OSError) as error:
-            _fail(str(error))
+            fail(str(error))
     told = integrity.report(passes)
     if as_json:
-        _print(told)
+        print_json(told)
     else:
         for line in integrity.lines(told):
             click.echo(line)
@@ -346,7 +333,7 @@ def scrub(
 def _sets(commune: str | None) -> list[dict[str, Any]]:
     sets = DepositSet.objects.select_related("organisation")
     if commune is not None:
-        sets = sets.filter(organisation=_commune(commune))
+        sets = sets.filter(organisation=commune_of(commune))
     return [_set_json(found) for found in sets]
 
 
@@ -362,9 +349,9 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
-        _fail(f"{path} existe déjà ; rien n'est jamais écrit par-dessus.")
+        fail(f"{path} existe déjà ; rien n'est jamais écrit par-dessus.")
     except OSError as error:
-        _fail(f"{error.filename or path} : lecture ou écriture impossible ({error.strerror}).")
+        fail(f"{error.filename or path} : lecture ou écriture impossible ({error.strerror}).")
 
 
 @contextmanager
@@ -403,9 +390,9 @@ def check_sip(context: click.Context, file: Path, profile: Path | None, as_json:
         with file.open("rb") as opened, _bar("Vérification", hidden=as_json) as progress:
             found = check.check_sip(opened, progress, schema)
     except check.ProfileError as error:
-        _fail(str(error))
+        fail(str(error))
     if as_json:
-        _print(asdict(found))
+        print_json(asdict(found))
     else:
         click.echo(f"{found.verdict} : {file}")
         for item in found.reasons:
@@ -466,11 +453,11 @@ def export(
                 with export.whole_folder(output) as partial:
                     bag.write_bag(listing, partial, about, progress)
     except folder.FolderError as error:
-        _fail(str(error))
+        fail(str(error))
     files = sum(not item.is_folder for item in listing.items)
     if as_json:
         told = {"output": str(output), "files": files, "bytes": listing.bytes}
-        _print({**told, "left_out": listing.left_out})
+        print_json({**told, "left_out": listing.left_out})
     else:
         click.echo(f"{files} fichiers, {listing.bytes} octets dans {output}. {export.NOTE}")
         for name in listing.left_out:
@@ -515,7 +502,9 @@ def split(
         recovery.write(key, sheets, output)
     password, folder = output / recovery.PASSWORD_FILE, quote(str(output))
     if as_json:
-        _print({"key": key.name, "threshold": threshold, "shares": count, "folder": str(output)})
+        print_json(
+            {"key": key.name, "threshold": threshold, "shares": count, "folder": str(output)}
+        )
     else:
         click.echo(
             f"Clé {key.name} : {threshold} parts sur {count} suffisent. À faire maintenant :\n"
@@ -546,14 +535,14 @@ def combine(output: Path, as_json: bool) -> None:
         click.echo(message, err=True)
 
     if output.exists():
-        _fail(f"{output} existe déjà ; rien n'est jamais écrit par-dessus.")
+        fail(f"{output} existe déjà ; rien n'est jamais écrit par-dessus.")
     try:
         password = recovery.gather(ask, tell)
     except ShareError as error:
-        _fail(str(error))
+        fail(str(error))
     with _writing(output):
         recovery.write_secret(output, f"{password}\n")
     if as_json:
-        _print({"output": str(output)})
+        print_json({"output": str(output)})
     else:
         click.echo(f"Le mot de passe est dans {output}, que vous seul pouvez lire.")

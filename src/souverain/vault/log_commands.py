@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-import orjson
 from django.core.exceptions import ValidationError
 
 from souverain.core import access, clock
-from souverain.core.models import Organisation
 from souverain.vault import log, log_export, stamps
+from souverain.vault.console import commune_of, fail, print_json
 from souverain.vault.models import DepositSet, Witness
 
 _commune_option = click.option("--commune", required=True, help="Code INSEE de la commune.")
 _json = click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
-
-
-def _fail(message: str) -> NoReturn:
-    raise click.ClickException(message)
-
-
-def _commune(code: str) -> Organisation:
-    found = Organisation.objects.filter(code=code, kind=Organisation.Kind.COMMUNE).first()
-    return found or _fail(f"La commune {code} n'existe pas.")
-
-
-def _print(content: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(content).decode())
 
 
 @click.group("log")
@@ -42,9 +28,9 @@ def registry() -> None:
 @_json
 def key(commune: str, as_json: bool) -> None:
     """La clé publique du registre d'une commune, à lui remettre sur papier."""
-    found = log.public_key(_commune(commune).code)
+    found = log.public_key(commune_of(commune).code)
     if as_json:
-        _print({"key": str(found), "fingerprint": found.fingerprint})
+        print_json({"key": str(found), "fingerprint": found.fingerprint})
     else:
         click.echo(f"{found}\nEmpreinte : {found.fingerprint}")
 
@@ -56,16 +42,16 @@ def key(commune: str, as_json: bool) -> None:
 @_json
 def proof(commune: str, set_code: str, name: str, as_json: bool) -> None:
     """Prouver qu'un objet est au registre : une preuve par dépôt ou effacement."""
-    found = DepositSet.objects.filter(organisation=_commune(commune), code=set_code)
+    found = DepositSet.objects.filter(organisation=commune_of(commune), code=set_code)
     deposit_set = found.select_related("organisation").first()
     if deposit_set is None:
-        _fail(f"Le dépôt {commune}/{set_code} n'existe pas.")
+        fail(f"Le dépôt {commune}/{set_code} n'existe pas.")
     kind, _, own = name.partition("/")
     proofs = log.proofs(deposit_set, kind, own or kind)
     if not proofs:
-        _fail(f"{name} n'est pas dans le dernier point de contrôle de {commune}/{set_code}.")
+        fail(f"{name} n'est pas dans le dernier point de contrôle de {commune}/{set_code}.")
     if as_json:
-        _print({"count": len(proofs), "items": [str(each) for each in proofs]})
+        print_json({"count": len(proofs), "items": [str(each) for each in proofs]})
     else:
         click.echo("\n".join(map(str, proofs)), nl=False)
 
@@ -77,17 +63,17 @@ def proof(commune: str, set_code: str, name: str, as_json: bool) -> None:
 def export(commune: str, file: Path, as_json: bool) -> None:
     """Exporter ce qui est nouveau, sous la forme des journaux sécurisés de VITAM (zip)."""
     try:
-        made = log_export.export(access.of_console(), _commune(commune), file)
+        made = log_export.export(access.of_console(), commune_of(commune), file)
     except ValidationError as error:
-        _fail(" ".join(error.messages))
+        fail(" ".join(error.messages))
     except stamps.NoStamp as error:
-        _fail(f"Rien n'a été exporté : {error}.")
+        fail(f"Rien n'a été exporté : {error}.")
     except FileExistsError:
-        _fail(f"{file} existe déjà ; rien n'est jamais écrit par-dessus.")
+        fail(f"{file} existe déjà ; rien n'est jamais écrit par-dessus.")
     except OSError as error:
-        _fail(f"{file} : écriture impossible ({error.strerror}).")
+        fail(f"{file} : écriture impossible ({error.strerror}).")
     if as_json:
-        _print({"file": str(file), **asdict(made)})
+        print_json({"file": str(file), **asdict(made)})
     else:
         click.echo(f"Lignes {made.first} à {made.size - 1} du registre de {commune} dans {file}.")
         if not made.stamped:
@@ -107,11 +93,11 @@ def witness() -> None:
 def add(commune: str, name: str, key: str, as_json: bool) -> None:
     """Inscrire un témoin."""
     try:
-        made = log.add_witness(access.of_console(), _commune(commune), name, key)
+        made = log.add_witness(access.of_console(), commune_of(commune), name, key)
     except ValidationError as error:
-        _fail(" ".join(error.messages))
+        fail(" ".join(error.messages))
     if as_json:
-        _print(_witness_json(made))
+        print_json(_witness_json(made))
     else:
         click.echo(f"Témoin « {made.name} » inscrit pour {commune}.")
 
@@ -122,13 +108,13 @@ def add(commune: str, name: str, key: str, as_json: bool) -> None:
 @_json
 def remove(commune: str, name: str, as_json: bool) -> None:
     """Ne plus accepter la signature d'un témoin."""
-    found = Witness.objects.filter(organisation=_commune(commune), name=name, removed_at=None)
+    found = Witness.objects.filter(organisation=commune_of(commune), name=name, removed_at=None)
     gone = found.select_related("organisation").first()
     if gone is None:
-        _fail(f"{commune} n'a pas de témoin « {name} ».")
+        fail(f"{commune} n'a pas de témoin « {name} ».")
     log.remove_witness(access.of_console(), gone)
     if as_json:
-        _print(_witness_json(gone))
+        print_json(_witness_json(gone))
     else:
         click.echo(f"Témoin « {name} » retiré.")
 
@@ -138,10 +124,10 @@ def remove(commune: str, name: str, as_json: bool) -> None:
 @_json
 def list_witnesses(commune: str, as_json: bool) -> None:
     """Les témoins d'une commune, et leur dernière signature."""
-    found = Witness.objects.filter(organisation=_commune(commune), removed_at=None)
+    found = Witness.objects.filter(organisation=commune_of(commune), removed_at=None)
     items = [_witness_json(each) for each in found]
     if as_json:
-        _print({"count": len(items), "items": items})
+        print_json({"count": len(items), "items": items})
         return
     for item in items:
         click.echo(f"{item['name']}  {item['last_signed_at'] or 'jamais signé'}  {item['key']}")

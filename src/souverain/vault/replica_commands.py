@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
-import orjson
 from django.core.exceptions import ValidationError
 
 from souverain.core import access, egress
 from souverain.core.format import bytes_fr
+from souverain.vault.console import fail, print_json
 from souverain.vault.models import ReplicaSource
 
 _json = click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
-
-
-def _fail(message: str) -> NoReturn:
-    raise click.ClickException(message)
-
-
-def _print(content: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(content).decode())
 
 
 @contextmanager
@@ -37,17 +28,17 @@ def _in_french() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        _fail(" ".join(error.messages))
+        fail(" ".join(error.messages))
     except NotThere:
-        _fail("L'autre site n'a pas ce qu'on lui demande : mettez les deux à jour.")
+        fail("L'autre site n'a pas ce qu'on lui demande : mettez les deux à jour.")
     except (Busy, NoKey, Unreachable, Disbelieved) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _source() -> ReplicaSource:
     from souverain.vault import replica
 
-    return replica.source() or _fail("Ce site n'en copie aucun autre.")
+    return replica.source() or fail("Ce site n'en copie aucun autre.")
 
 
 @click.group()
@@ -66,7 +57,7 @@ def authorize(name: str, read_only: bool, as_json: bool) -> None:
     with _in_french():
         made, secret = replica_feed.authorize(access.of_console(), name, may_fence=not read_only)
     if as_json:
-        _print({"id": made.pk, "name": made.name, "roles": made.roles, "secret": secret})
+        print_json({"id": made.pk, "name": made.name, "roles": made.roles, "secret": secret})
     else:
         click.echo(
             f"Accès {made.pk} fait pour « {made.name} ». Son secret, montré une seule fois :"
@@ -125,7 +116,7 @@ def pull(as_json: bool) -> None:
 
     found = _source()
     if found.promoted_at is not None:
-        _fail("Ce site a été promu : il ne copie plus.")
+        fail("Ce site a été promu : il ne copie plus.")
     egress.install_hook()
     told = [0]
 
@@ -138,7 +129,7 @@ def pull(as_json: bool) -> None:
     with _in_french():
         done = copying.pull(found, float("inf"), tell)
     if as_json:
-        _print(
+        print_json(
             {
                 "complete": done.complete,
                 "objects": done.objects,
@@ -181,7 +172,7 @@ def status(as_json: bool) -> None:
 def _status_json() -> None:
     from souverain.vault import replica_status
 
-    _print(replica_status.status())
+    print_json(replica_status.status())
 
 
 @replica.command("promote")
@@ -198,7 +189,7 @@ def promote(without_log_key: bool, despite_fence: bool, as_json: bool) -> None:
             access.of_console(), without_log_key=without_log_key, despite_fence=despite_fence
         )
     if as_json:
-        _print(made.json())
+        print_json(made.json())
         return
     click.echo(f"Ce site est le premier (époque {made.epoch}). Il prend les dépôts.")
     if made.complete:
@@ -223,7 +214,7 @@ def recover(as_json: bool) -> None:
     with _in_french():
         done = replica_promotion.recover(access.of_console())
     if as_json:
-        _print({"objects": done.objects, "bytes": done.bytes, "failed": done.failed})
+        print_json({"objects": done.objects, "bytes": done.bytes, "failed": done.failed})
     else:
         click.echo(f"{done.objects} objets repris, {bytes_fr(done.bytes)}.")
         for what in done.failed:

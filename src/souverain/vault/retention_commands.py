@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-import orjson
 from django.core.exceptions import ValidationError
 
 from souverain.core import access, clock
 from souverain.core.format import datetime_fr
-from souverain.core.models import Organisation
 from souverain.core.objects import StoreUnavailable
 from souverain.vault import destruction, object_lock, retention
+from souverain.vault.console import commune_of, fail, print_json
 from souverain.vault.engine.object_lock import BUCKET_DAYS
 from souverain.vault.models import DepositSet, Destruction, Hold, LockPass
 
@@ -28,33 +27,20 @@ _set_option = click.option("--set", "set_code", default="general", show_default=
 _json = click.option("--json", "as_json", is_flag=True, help="Répondre en JSON.")
 
 
-def _fail(message: str) -> NoReturn:
-    raise click.ClickException(message)
-
-
 @contextmanager
 def _refusing() -> Iterator[None]:
     """A verb's refusal, said as it is."""
     try:
         yield
     except ValidationError as error:
-        _fail(" ".join(error.messages))
+        fail(" ".join(error.messages))
     except StoreUnavailable as error:
-        _fail(str(error))
-
-
-def _print(content: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(content).decode())
-
-
-def _commune(code: str) -> Organisation:
-    found = Organisation.objects.filter(code=code, kind=Organisation.Kind.COMMUNE).first()
-    return found or _fail(f"La commune {code} n'existe pas.")
+        fail(str(error))
 
 
 def _set(commune: str, set_code: str) -> DepositSet:
-    found = DepositSet.objects.filter(organisation=_commune(commune), code=set_code)
-    return found.select_related("organisation").first() or _fail(
+    found = DepositSet.objects.filter(organisation=commune_of(commune), code=set_code)
+    return found.select_related("organisation").first() or fail(
         f"Le dépôt {commune}/{set_code} n'existe pas."
     )
 
@@ -82,10 +68,10 @@ def show_locks(commune: str | None, as_json: bool) -> None:
     """La conservation de chaque dépôt, en jours."""
     sets = DepositSet.objects.select_related("organisation")
     if commune is not None:
-        sets = sets.filter(organisation=_commune(commune))
+        sets = sets.filter(organisation=commune_of(commune))
     items = [_lock_json(found) for found in sets]
     if as_json:
-        _print({"count": len(items), "items": items})
+        print_json({"count": len(items), "items": items})
         return
     for item in items:
         click.echo(f"{item['commune']}/{item['set']}  {item['days']} jours")
@@ -104,7 +90,7 @@ def lengthen(commune: str, set_code: str, days: int, as_json: bool) -> None:
     with _refusing():
         retention.lengthen(access.of_console(), found, days)
     if as_json:
-        _print(_lock_json(found))
+        print_json(_lock_json(found))
     else:
         click.echo(f"Les données supprimées de {commune}/{set_code} restent {days} jours.")
 
@@ -139,12 +125,12 @@ def list_holds(commune: str | None, everything: bool, as_json: bool) -> None:
     """Ce qui retient les dépôts."""
     found = Hold.objects.select_related("deposit_set__organisation")
     if commune is not None:
-        found = found.filter(deposit_set__organisation=_commune(commune))
+        found = found.filter(deposit_set__organisation=commune_of(commune))
     if not everything:
         found = found.filter(lifted_at=None)
     if as_json:
         items = [_hold_json(each) for each in found]
-        _print({"count": len(items), "items": items})
+        print_json({"count": len(items), "items": items})
         return
     for each in found:
         place = f"{each.deposit_set.organisation.code}/{each.deposit_set.code}"
@@ -168,7 +154,7 @@ def place(commune: str, set_code: str, reason: str, reference: str, as_json: boo
     with _refusing():
         made = retention.hold(access.of_console(), _set(commune, set_code), reason, reference)
     if as_json:
-        _print(_hold_json(made))
+        print_json(_hold_json(made))
     else:
         click.echo(f"Conservation exigée {made.pk} posée sur {commune}/{set_code}.")
 
@@ -180,11 +166,11 @@ def lift(identity: int, as_json: bool) -> None:
     """Lever une conservation exigée qu'une autre personne a posée."""
     found = Hold.objects.select_related("deposit_set__organisation").filter(pk=identity).first()
     if found is None:
-        _fail(f"La conservation exigée {identity} n'existe pas.")
+        fail(f"La conservation exigée {identity} n'existe pas.")
     with _refusing():
         retention.lift(access.of_console(), found)
     if as_json:
-        _print(_hold_json(found))
+        print_json(_hold_json(found))
     else:
         click.echo(f"Conservation exigée {identity} levée.")
 
@@ -231,10 +217,10 @@ def list_destructions(commune: str | None, as_json: bool) -> None:
     """Les demandes de destruction, et où elles en sont."""
     found = Destruction.objects.select_related("deposit_set__organisation").order_by("pk")
     if commune is not None:
-        found = found.filter(deposit_set__organisation=_commune(commune))
+        found = found.filter(deposit_set__organisation=commune_of(commune))
     if as_json:
         items = [_destruction_json(each) for each in found]
-        _print({"count": len(items), "items": items})
+        print_json({"count": len(items), "items": items})
         return
     for each in found:
         place = f"{each.deposit_set.organisation.code}/{each.deposit_set.code}"
@@ -246,7 +232,7 @@ def list_destructions(commune: str | None, as_json: bool) -> None:
 def _done(found: Destruction, as_json: bool) -> None:
     found.refresh_from_db()
     if as_json:
-        _print(_destruction_json(found))
+        print_json(_destruction_json(found))
     else:
         place = f"{found.deposit_set.organisation.code}/{found.deposit_set.code}"
         click.echo(f"Destruction de {place} : {_state(found)}.")
@@ -340,7 +326,7 @@ def show_store(as_json: bool) -> None:
     with _refusing():
         found = _store_json()
     if as_json:
-        _print(found)
+        print_json(found)
         return
     click.echo(object_lock.health().message)
     last = object_lock.last_walk()
@@ -357,7 +343,7 @@ def lock_store(days: int, as_json: bool) -> None:
         object_lock.lock_bucket(access.of_console(), days)
         found = _store_json()
     if as_json:
-        _print(found)
+        print_json(found)
     else:
         click.echo(f"Le compartiment verrouille {days} jours tout ce qui arrive.")
 
@@ -370,9 +356,9 @@ def keep(context: click.Context, as_json: bool) -> None:
     with _refusing():
         found = object_lock.walk(access.of_console(), anew=True)
     if found is None:
-        _fail(object_lock.health().message)
+        fail(object_lock.health().message)
     if as_json:
-        _print(_walk_json(found))
+        print_json(_walk_json(found))
     else:
         _say_walk(found)
     context.exit(1 if found.lost or found.refused else 0)
