@@ -84,8 +84,12 @@ def goes_to() -> Destination | None:
 
 
 def is_apart() -> bool:
-    """Whether the parity is on another disk than the objects, as far as this machine knows."""
-    mine, theirs = store(), services.store()
+    """Whether the parity is on another disk than the objects, as far as this machine knows. A wrong
+    address is `/health`'s to tell."""
+    try:
+        mine, theirs = store(), services.store()
+    except (OSError, ValueError):
+        return True
     if not isinstance(mine, FolderStore) or not isinstance(theirs, FolderStore):
         return settings.PARITY_URL != settings.OBJECTS_URL
     devices = []

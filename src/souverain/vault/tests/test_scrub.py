@@ -18,7 +18,7 @@ from souverain.core import clock
 from souverain.core.access import SYSTEM
 from souverain.core.models import Device, Event, JournalEntry, Notification
 from souverain.core.objects import FolderStore
-from souverain.vault import parity, scrub, services
+from souverain.vault import integrity, parity, scrub, services
 from souverain.vault.models import Damage, DepositSet, ScrubPass, StoredObject, Stripe, StripeMember
 from souverain.vault.tests.test_records import device, put
 
@@ -84,6 +84,7 @@ def test_a_wrong_address_of_the_parity_is_told_by_the_name_of_its_setting(
         settings.PARITY_URL = address
         told = scrub.health().message
         assert "SOUVERAIN_PARITY : " in told and "SOUVERAIN_OBJECTS_URL" not in told
+        assert integrity.of_all()["parity_is_apart"], "the operator's page still opens"
 
 
 def test_a_whole_set_is_read_and_gets_parity_once(device: Device, apart: Path) -> None:
