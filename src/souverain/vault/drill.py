@@ -410,7 +410,10 @@ def _restore_with_restic(
     if program is None:
         return False
     assert found.snapshot is not None
-    told = subprocess.run([program, "version"], capture_output=True, timeout=60).stdout.split()
+    asked = subprocess.run(
+        [program, "version"], capture_output=True, timeout=60, env=_environment()
+    )
+    told = asked.stdout.split()
     found.restic_version = told[1].decode("ascii", "replace")[:40] if len(told) > 1 else "?"
     includes = [part for file in chosen for part in (b"--include", _escaped(file.path))]
     seconds = _START_S + sum(file.node.size for file in chosen) // _SLOWEST
@@ -435,6 +438,11 @@ def _restore_with_restic(
     return True
 
 
+def _environment() -> dict[str, str]:
+    """Nothing that would name another repository or password than the drill does."""
+    return {name: value for name, value in os.environ.items() if name[:6] != "RESTIC"}
+
+
 def _judge(
     command: Sequence[bytes], kept_open: Sequence[int], seconds: float
 ) -> tuple[bool, Limit]:
@@ -444,7 +452,7 @@ def _judge(
     try:
         process = subprocess.Popen(
             command,
-            env={name: value for name, value in os.environ.items() if name[:6] != "RESTIC"},
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
