@@ -349,7 +349,7 @@ def stored_bytes(organisation: Organisation) -> int:
 def _lives(deposit_set: DepositSet, kind: str, name: str) -> list[StoredObject]:
     """Every life, past or present, whose bytes are on disk under one name."""
     if not is_known(deposit_set, kind, name):
-        return []  # almost always, and a tenth of the cost
+        return []  # almost always
     return list(StoredObject.objects.raw(f"SELECT * {_NAMED}", [deposit_set.pk, kind, name]))
 
 
