@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +31,25 @@ for number in range({count}):
     kind = ('keys', 'index', 'snapshots', 'data', 'data')[number % 5]
     services.record_object(services.set_of(device), kind, named(content), incoming, device)
     incoming.abort()
+"""
+# It kills itself at its n-th opening, renaming or removal of one of its files.
+KILLED_AT = """
+import os, signal, sys
+import django
+django.setup()
+from souverain.core import access
+from souverain.vault import scrub
+from souverain.vault.models import DepositSet
+seen = 0
+def count(event, arguments):
+    global seen
+    if event in ('open', 'os.rename', 'os.remove') and str(arguments[0]).startswith({home!r}):
+        seen += 1
+        if seen == {moment}:
+            os.kill(os.getpid(), signal.SIGKILL)
+sets = list(DepositSet.objects.select_related('organisation'))
+sys.addaudithook(count)
+scrub.scrub(access.SYSTEM, sets, repair=True, rate=0)
 """
 
 
@@ -85,30 +103,15 @@ def test_killed_anywhere_it_goes_on(home: Server, proving: bool) -> None:
         whole = objects(home)
         if have_parity:
             hurt(dice, have_parity)
-        # Told of each byte read, it says when it begins: the kill falls in the work, at random.
-        code = (
-            "import sys\n"
-            "from souverain.core import access\n"
-            "from souverain.vault import scrub\n"
-            "from souverain.vault.models import DepositSet\n"
-            "sets = list(DepositSet.objects.select_related('organisation'))\n"
-            "print('reads', flush=True)\n"
-            "scrub.scrub(access.SYSTEM, sets, repair=True, rate=60)\n"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", "import django; django.setup()\n" + code],
+        moment = dice.randrange(1, 4 * len(whole))  # of some 5 steps an object
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED_AT.format(home=str(home.home), moment=moment)],
             env=home.environment,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
         )
-        assert process.stdout is not None and process.stdout.readline() == b"reads\n"
-        time.sleep(dice.uniform(0, 0.5))  # the moment of the fault
-        os.killpg(process.pid, signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        process.stdout.close()
+        killed += done.returncode == -signal.SIGKILL
         told = scrub(home, "--repair")
         assert told["ok"] and objects(home) == whole
-    assert killed
+    assert killed > rounds / 2
     assert home.journal_is_whole()
     # Nothing of the parity is left that no stripe vouches for.
     names = home.python(
