@@ -42,9 +42,12 @@ lint: .venv/.installed-dev build/.web
 	$(BIN)/lint-imports
 	DJANGO_SETTINGS_MODULE=souverain.config.settings SOUVERAIN_HOME=$(CURDIR)/build/mypy-home $(BIN)/mypy src/souverain/*/services.py src/souverain/*/engine
 
+# Most tests wait for a server or a page: three at once keep two cores busy.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
+
 test: install lint
-	./tests/without-network $(BIN)/python -m pytest
-	./tests/with-postgresql $(BIN)/python -m pytest -m db_both
+	./tests/without-network $(PYTEST) --durations=40
+	./tests/with-postgresql $(PYTEST) -m db_both
 
 prove: install
 	./tests/debian-packages debian-packages-prove.txt
