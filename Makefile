@@ -61,7 +61,7 @@ docs: .venv/.installed-dev
 	@$(BIN)/python docs/build.py build/docs
 
 # The pinned wheels, with their hashes, after a change of pyproject.toml.
-ROOMS := --extra territory --extra vault --extra portal
+ROOMS := --extra territory --extra vault --extra street --extra portal
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --no-header --python-version 3.11 --universal
 
 locks: .venv/.installed-dev

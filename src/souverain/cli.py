@@ -26,7 +26,7 @@ _KERNEL = {
     "job": "job",
     "egress": "egress_commands",
 }
-_ROOMS = {"territory": "territory", "vault": "vault", "membership": "portal"}
+_ROOMS = {"territory": "territory", "vault": "vault", "street": "street", "membership": "portal"}
 # What starts without Django or a database, by the words of the command.
 _ALONE = {
     "vault": {

@@ -74,7 +74,7 @@ except OSError as error:
 DEBUG = False
 ALLOWED_HOSTS = [_public.hostname or "localhost", *_LOOPBACK]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-ROOMS = installed(["core", "territory", "vault", "portal"])
+ROOMS = installed(["core", "territory", "vault", "street", "portal"])
 DECOUPAGE = PROJECT / "web/node_modules/@etalab/decoupage-administratif/data"
 NAMES = departement.named(os.environ.get("SOUVERAIN_DEPARTEMENT") or "21")
 DEPARTEMENT = NAMES.number

@@ -125,6 +125,27 @@ class StillKept(Exception):
     """A room refuses to forget what it must still keep; the message is a French sentence."""
 
 
+@dataclass(frozen=True)
+class View:
+    """A street view near a place: its page, when it was taken, how far it is, where it looks from
+    (RGF93 degrees), and the heading from true north that faces the place."""
+
+    url: str
+    taken_at: datetime
+    distance_m: float
+    longitude_deg: float
+    latitude_deg: float
+    heading_deg: float
+
+
+@dataclass(frozen=True)
+class PageLink:
+    """A page of a room, and what one reads there, in French."""
+
+    title: str
+    url: str
+
+
 membership: Query[[str], Membership] = Query(
     "membership", "L'adhésion d'une commune au Cloud, par son code INSEE"
 )
@@ -156,6 +177,13 @@ sweep_commune: Query[[str], int] = Query(
     "Détruire les fichiers d'une commune qu'aucun enregistrement ne garantit plus ; "
     "peut être redemandé",
 )
+nearest_view: Query[[float, float, datetime | None], View] = Query(
+    "nearest_view",
+    "La vue de rue la plus proche d'un lieu (longitude, latitude), à une date ou la dernière",
+)
+asset_links: Query[[str], tuple[PageLink, ...]] = Query(
+    "asset_links", "Les pages où un ouvrage ou un équipement est montré, par son identifiant"
+)
 
 ALL: tuple[Query[..., object], ...] = (
     membership,
@@ -167,4 +195,6 @@ ALL: tuple[Query[..., object], ...] = (
     erasable_on,
     forget_commune,
     sweep_commune,
+    nearest_view,
+    asset_links,
 )

@@ -55,3 +55,21 @@ def geometries_to_metres(geometries: Any, crs: int = LAMBERT_93) -> Any:
 def geometries_to_lonlat(geometries: Any, crs: int = LAMBERT_93) -> Any:
     """Shapely geometries in metres → RGF93 degrees; same shape."""
     return shapely.transform(geometries, lambda c: metres_to_lonlat(c, crs))
+
+
+def convergence_deg(longitude_deg: float, latitude_deg: float, crs: int = LAMBERT_93) -> float:
+    """From true north to grid north there, clockwise: +1.379° at 4.9° E, 47.4° N in Lambert-93."""
+    factors = _projection(crs).get_factors(longitude_deg, latitude_deg)
+    return float(factors.meridian_convergence)
+
+
+def grid_heading(
+    true_heading_deg: float, longitude_deg: float, latitude_deg: float, crs: int = LAMBERT_93
+) -> float:
+    """A heading from true north → from grid north, both clockwise, in [0, 360)."""
+    return (true_heading_deg - convergence_deg(longitude_deg, latitude_deg, crs)) % 360.0
+
+
+@lru_cache(maxsize=8)
+def _projection(crs: int) -> pyproj.Proj:
+    return pyproj.Proj(crs)

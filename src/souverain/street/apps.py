@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class StreetConfig(AppConfig):
+    name = "souverain.street"
+    label = "street"

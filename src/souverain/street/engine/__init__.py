@@ -1,0 +1,1 @@
+"""Pure computation of the room: no Django, no network, no clock."""
