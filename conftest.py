@@ -11,6 +11,7 @@ from pathlib import Path
 
 import django
 import hypothesis
+import psycopg
 import pytest
 
 from souverain.core.tests.ceph import Ceph
@@ -18,6 +19,12 @@ from souverain.core.tests.seaweedfs import BUCKET, LOCKED_BUCKET, S3Server, Seaw
 
 HOME = tempfile.mkdtemp(prefix="souverain-test-")
 os.environ["SOUVERAIN_HOME"] = HOME
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER and os.environ.get("DATABASE_URL", "").startswith("postgresql"):
+    # Real servers write to the database itself: one for each worker.
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {WORKER}")
+    os.environ["DATABASE_URL"] = os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{WORKER}"
 PROVING = os.environ.get("SOUVERAIN_PROVE") == "1"
 # Here and not in pyproject.toml: pytest-django would read the settings before this file.
 os.environ["DJANGO_SETTINGS_MODULE"] = "souverain.config.settings"
