@@ -130,7 +130,7 @@ class RoadLink(models.Model):
 
 
 class ReferencePost(models.Model):
-    """A reference post (PR) where it stands, Lambert-93. `side`: D or G on a separate carriageway,
+    """A reference post (PR): a place (Lambert-93) `abscissa_m` after it, mostly 0. `side`: D or G on a separate carriageway,
     C otherwise; `cumulated_m`: metres from the road's beginning, as its source says."""
 
     source = models.ForeignKey(RoadSource, models.CASCADE, related_name="posts")
@@ -140,12 +140,13 @@ class ReferencePost(models.Model):
     side = models.CharField(max_length=1)
     x_m = models.FloatField()
     y_m = models.FloatField()
+    abscissa_m = models.FloatField(default=0.0)
     cumulated_m = models.FloatField(null=True)
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["source", "road", "pr", "side"], name="territory_post_once"
+                fields=["source", "departement", "road", "pr", "side"], name="territory_post_once"
             )
         ]
 

@@ -54,9 +54,13 @@ class Roads:
     def is_synthetic(self) -> bool:
         return self.source is not None and self.source.provenance == Provenance.SYNTHETIC
 
+    @property
+    def departement(self) -> str:
+        return self.source.departement if self.source else str(settings.DEPARTEMENT)
+
     @cached_property
     def referencing(self) -> Referencing:
-        return Referencing(self.network, self.posts, settings.DEPARTEMENT)
+        return Referencing(self.network, self.posts, self.departement)
 
     @cached_property
     def prs(self) -> dict[str, list[int]]:
@@ -169,11 +173,17 @@ def _posts(source: RoadSource) -> ReferencePosts:
     posts = ReferencePost.objects.order_by("id")
     own = posts.filter if synthetic else posts.exclude
     rows = list(
-        own(source__provenance=Provenance.SYNTHETIC).values_list("road", "pr", "side", "x_m", "y_m")
+        own(source__provenance=Provenance.SYNTHETIC)
+        .filter(departement=source.departement)
+        .values_list("road", "pr", "side", "x_m", "y_m", "abscissa_m")
     )
     if not rows:
         return NO_POSTS
-    names, prs, sides, xs, ys = zip(*rows, strict=True)
+    names, prs, sides, xs, ys, abscissas = zip(*rows, strict=True)
     return ReferencePosts(
-        np.array(names), np.array(prs, np.int64), np.array(sides), np.column_stack([xs, ys])
+        np.array(names),
+        np.array(prs, np.int64),
+        np.array(sides),
+        np.column_stack([xs, ys]),
+        np.array(abscissas),
     )

@@ -6,8 +6,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import orjson
 import shapely
 from django.db import transaction
 from django.db.models import Sum
+from shapely.geometry.base import BaseGeometry
 
 from souverain import __version__
 from souverain.core import clock, journal
@@ -34,7 +36,6 @@ from souverain.territory.engine.decoupage import (
     read_departement,
 )
 from souverain.territory.engine.outlines import (
-    OutlinesError,
     RowFault,
     read_outlines,
     simplify_for_display,
@@ -44,9 +45,16 @@ from souverain.territory.engine.positions import (
     positions_from_outlines,
     read_positions,
 )
-from souverain.territory.engine.projection import lonlat_to_metres, metric_crs
+from souverain.territory.engine.projection import (
+    geometries_to_metres,
+    lonlat_to_metres,
+    metric_crs,
+)
+from souverain.territory.engine.reference_post_files import read_posts
+from souverain.territory.engine.road_files import read_roads
 from souverain.territory.engine.roads import ReferencePosts, RoadNetwork, link_lengths_m
 from souverain.territory.engine.synthetic_roads import synthetic_roads
+from souverain.territory.engine.vector_files import VectorFileError
 from souverain.territory.models import (
     Asset,
     Commune,
@@ -72,6 +80,8 @@ ROADS_M = {"21": 8_489_000.0}
 """The real length of the roads and cycle routes to survey; elsewhere in proportion to the area."""
 ROADS_M_PER_KM2 = 969.0
 MAX_ATTRIBUTES_BYTES = 16_384
+NEAR_BORDER_M = 200.0
+NEAR_CELLS_M = 3_000.0
 Progress = Callable[[int, int], None]
 
 
@@ -267,14 +277,14 @@ def import_outlines(
     """Replace the approximate cells of a département by the real outlines of a file.
 
     Again with the same file: the same records. Communes that the file does not give keep what
-    they had. `source` is shown with the map (the file's name otherwise). Raises `OutlinesError`,
+    they had. `source` is shown with the map (the file's name otherwise). Raises `VectorFileError`,
     in French; then nothing is written but the refusal in the journal.
     """
     number = normalise_number(departement)
     communes = {c.code: c for c in Commune.objects.all() if departement_of(c.code) == number}
     try:
         if not communes:
-            raise OutlinesError(f"Le département {number} n'est pas chargé.")
+            raise VectorFileError(f"Le département {number} n'est pas chargé.")
         read = read_outlines(
             file,
             number,
@@ -284,7 +294,7 @@ def import_outlines(
             progress,
         )
         digest = _sha256(file)
-    except (OutlinesError, OSError):
+    except (VectorFileError, OSError):
         journal.refuse(
             actor, "territory.outlines_refused", organisation=number, reason="unusable file"
         )
@@ -328,6 +338,17 @@ def _position(commune: Commune) -> Position | None:
 def _sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _sha256_of_parts(file: Path) -> str:
+    """Of the file; of a Shapefile, of its parts together."""
+    parts = [file]
+    if file.suffix.lower() == ".shp":
+        parts += sorted(file.with_suffix(suffix) for suffix in (".dbf", ".DBF", ".prj", ".PRJ"))
+    digests = [_sha256(part) for part in parts if part.exists()]
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
 
 
 @transaction.atomic
@@ -425,7 +446,7 @@ def synthesise_roads(actor: Actor, departement: str, seed: int) -> Synthesised:
             if kind == RoadSource.Kind.ROADS:
                 _put_links(source, made.network, made.classes.tolist())
             else:
-                _put_posts(source, made.posts, [None] * rows)
+                _put_posts(source, made.posts, [number] * rows, [None] * rows)
         journal.append(
             actor,
             ROADS_SYNTHESISED,
@@ -440,6 +461,149 @@ def synthesise_roads(actor: Actor, departement: str, seed: int) -> Synthesised:
         bridges=kinds.count("bridge"),
         roundabouts=kinds.count("roundabout"),
     )
+
+
+@dataclass(frozen=True)
+class ImportedRoads:
+    """What an import of roads or posts did. `unchanged`: the file is the one in force, nothing
+    was written. `faults` are the rows left out; `ignored` counts what is no road in service (no
+    post), `elsewhere` what lies in another département."""
+
+    kind: str
+    rows: int
+    faults: tuple[RowFault, ...]
+    elsewhere: int
+    ignored: int
+    length_m: float = 0.0
+    unchanged: bool = False
+
+
+def import_roads(
+    actor: Actor,
+    file: Path,
+    departement: str,
+    source: str = "",
+    everywhere: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> ImportedRoads:
+    """Replace all roads, real or synthetic, by those of a file; synthetic posts go with them.
+
+    Links outside the communes' outlines are left out, unless `everywhere`. Again with the same
+    file: nothing is written. Raises VectorFileError, in French; then nothing is written but the
+    refusal in the journal.
+    """
+    number = normalise_number(departement)
+    with _refusals(actor, number):
+        digest = _sha256_of_parts(file)
+        within = None if everywhere else _surface_m(number)
+        read = read_roads(file, number, within, progress)
+    network = read.network
+    done = ImportedRoads(
+        kind=read.kind,
+        rows=len(network.numbers),
+        faults=read.faults,
+        elsewhere=read.elsewhere,
+        ignored=read.ignored,
+        length_m=float(link_lengths_m(network).sum()),
+    )
+    with transaction.atomic():
+        serialise_writers()
+        roads = RoadSource.objects.filter(kind=RoadSource.Kind.ROADS)
+        if roads.filter(file_sha256=digest, departement=number, rows=done.rows).exists():
+            return replace(done, unchanged=True)
+        roads.delete()
+        RoadSource.objects.filter(provenance=Provenance.SYNTHETIC).delete()
+        kept = _put_source(RoadSource.Kind.ROADS, number, source or file.name, digest, done)
+        _put_links(kept, network, read.classes.tolist())
+        journal.append(
+            actor,
+            ROADS_IMPORTED,
+            organisation=number,
+            data={"file_sha256": digest, "links": done.rows, "left_out": len(done.faults)},
+        )
+    return done
+
+
+def import_reference_posts(
+    actor: Actor,
+    file: Path,
+    departement: str,
+    source: str = "",
+    everywhere: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> ImportedRoads:
+    """Replace the real reference posts by those of a file; they serve with real roads. As
+    `import_roads` in all else."""
+    number = normalise_number(departement)
+    with _refusals(actor, number):
+        digest = _sha256_of_parts(file)
+        read = read_posts(file, number, everywhere, progress)
+    done = ImportedRoads(
+        kind="reference-posts",
+        rows=len(read.posts.prs),
+        faults=read.faults,
+        elsewhere=read.elsewhere,
+        ignored=read.ignored,
+    )
+    with transaction.atomic():
+        serialise_writers()
+        posts = RoadSource.objects.filter(kind=RoadSource.Kind.POSTS)
+        posts = posts.exclude(provenance=Provenance.SYNTHETIC)
+        if posts.filter(file_sha256=digest, departement=number, rows=done.rows).exists():
+            return replace(done, unchanged=True)
+        posts.delete()
+        kept = _put_source(RoadSource.Kind.POSTS, number, source or file.name, digest, done)
+        _put_posts(kept, read.posts, list(read.departements), list(read.cumulated_m))
+        journal.append(
+            actor,
+            POSTS_IMPORTED,
+            organisation=number,
+            data={"file_sha256": digest, "posts": done.rows, "left_out": len(done.faults)},
+        )
+    return done
+
+
+@contextmanager
+def _refusals(actor: Actor, number: str) -> Iterator[None]:
+    try:
+        yield
+    except (VectorFileError, OSError):
+        journal.refuse(
+            actor, "territory.roads_refused", organisation=number, reason="unusable file"
+        )
+        raise
+
+
+def _put_source(
+    kind: RoadSource.Kind, number: str, name: str, digest: str, done: ImportedRoads
+) -> RoadSource:
+    return RoadSource.objects.create(
+        kind=kind,
+        name=name[:200],
+        provenance=Provenance.DECLARED,
+        departement=number,
+        file_sha256=digest,
+        rows=done.rows,
+        left_out=len(done.faults),
+    )
+
+
+def _surface_m(number: str) -> BaseGeometry:
+    """The département in metres, widened: by NEAR_BORDER_M around real outlines, by more around
+    approximate cells. Raises VectorFileError when it has none."""
+    from souverain.territory.atlas import atlas  # it reads the verbs that are named here
+
+    areas = [area for area in atlas().areas if departement_of(area.code) == number]
+    if not areas:
+        raise VectorFileError(
+            f"Le département {number} n'est pas chargé : on ne sait pas quelles routes y sont "
+            "(--everywhere les prend toutes, pour un essai)."
+        )
+    whole = shapely.union_all(
+        geometries_to_metres(np.array([area.geometry for area in areas]), metric_crs(number))
+    )
+    approximate = any(area.approximate for area in areas)
+    return shapely.buffer(whole, NEAR_CELLS_M if approximate else NEAR_BORDER_M)
 
 
 def real_roads() -> RoadSource | None:
@@ -481,21 +645,36 @@ def _put_links(source: RoadSource, network: RoadNetwork, classes: list[str]) -> 
     RoadLink.objects.bulk_create(rows, batch_size=2_000)
 
 
-def _put_posts(source: RoadSource, posts: ReferencePosts, cumulated_m: list[float | None]) -> None:
-    columns = (posts.roads.tolist(), posts.prs.tolist(), posts.sides.tolist(), posts.xy_m.tolist())
+def _put_posts(
+    source: RoadSource,
+    posts: ReferencePosts,
+    departements: list[str],
+    cumulated_m: list[float | None],
+) -> None:
+    abscissas = np.zeros(len(posts.prs)) if posts.abscissas_m is None else posts.abscissas_m
+    columns = (
+        posts.roads.tolist(),
+        posts.prs.tolist(),
+        posts.sides.tolist(),
+        posts.xy_m.tolist(),
+        abscissas.tolist(),
+        departements,
+        cumulated_m,
+    )
     ReferencePost.objects.bulk_create(
         (
             ReferencePost(
                 source=source,
                 road=road,
-                departement=source.departement,
+                departement=departement,
                 pr=pr,
                 side=side,
                 x_m=xy[0],
                 y_m=xy[1],
+                abscissa_m=abscissa_m,
                 cumulated_m=cumulated,
             )
-            for road, pr, side, xy, cumulated in zip(*columns, cumulated_m, strict=True)
+            for road, pr, side, xy, abscissa_m, departement, cumulated in zip(*columns, strict=True)
         ),
         batch_size=2_000,
     )

@@ -37,12 +37,12 @@ from souverain.territory.engine.projection import (
 from souverain.territory.engine.vector_files import (
     FORMATS,
     UNREADABLE,
+    VectorFileError,
     check_file,
     declared_crs,
     offline,
     unreadable,
 )
-from souverain.territory.engine.vector_files import VectorFileError as OutlinesError
 
 MAX_FEATURES = 200_000
 MAX_VERTICES = 20_000_000
@@ -124,7 +124,7 @@ def read_outlines(
     """Read the outlines of the communes `codes` of one département.
 
     `successors`: old code → code of today; `positions`: known points (RGF93), by code, against
-    which the outlines are checked. `progress(done, total)` counts rows. Raises OutlinesError.
+    which the outlines are checked. `progress(done, total)` counts rows. Raises VectorFileError.
     """
     path = path.absolute()
     check_file(path, _SUFFIXES)
@@ -134,7 +134,7 @@ def read_outlines(
         source = declared_crs(path, layer)
         rows = _rows(path, layer, code_field, departement, codes, successors)
         if not rows.fids:
-            raise OutlinesError(
+            raise VectorFileError(
                 f"{path.name}, couche « {layer} » : aucune commune connue du département "
                 f"{departement}" + _first_faults(rows.faults)
             )
@@ -163,7 +163,7 @@ def _layer(path: Path) -> tuple[str, str]:
     try:
         info = pyogrio.read_info(path)
         if info["driver"] != FORMATS[path.suffix.lower()].driver:
-            raise OutlinesError(f"{path.name} : le contenu est du {info['driver']}")
+            raise VectorFileError(f"{path.name} : le contenu est du {info['driver']}")
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
         found = {name: known for name in layers if (known := _code_field(path, name))}
     except UNREADABLE as error:
@@ -174,11 +174,11 @@ def _layer(path: Path) -> tuple[str, str]:
         if len(candidates) == 1:
             return candidates[0], found[candidates[0]]
     if not found:
-        raise OutlinesError(
+        raise VectorFileError(
             f"{path.name} : aucune couche n'a de champ de codes INSEE "
             f"({', '.join(_CODE_FIELDS)}) ; couches lues : {', '.join(layers) or 'aucune'}"
         )
-    raise OutlinesError(
+    raise VectorFileError(
         f"{path.name} : plusieurs couches pourraient être celle des communes "
         f"({', '.join(sorted(found))}) ; gardez-en une, nommée « commune »"
     )
@@ -210,7 +210,7 @@ def _rows(
         if path.suffix.lower() == ".gpkg"
         else {}
     )
-    too_many = OutlinesError(f"{path.name} : plus de {MAX_FEATURES} lignes, refusé")
+    too_many = VectorFileError(f"{path.name} : plus de {MAX_FEATURES} lignes, refusé")
     try:
         if not counted and _info(path, layer)["features"] > MAX_FEATURES:
             raise too_many
@@ -261,7 +261,7 @@ def _polygons(
     for done, (fid, code, wkb) in enumerate(_stored(path, layer, rows), start=1):
         vertices += len(wkb or b"") // _BYTES_PER_VERTEX
         if vertices > MAX_VERTICES:
-            raise OutlinesError(f"{path.name} : plus de {MAX_VERTICES} sommets, refusé")
+            raise VectorFileError(f"{path.name} : plus de {MAX_VERTICES} sommets, refusé")
         geometry, reason = _polygon(wkb, to_rgf93)
         if geometry is None:
             rows.faults.append(RowFault(fid, code, reason))
@@ -375,7 +375,9 @@ def _finish(
     for code in torn & whole.keys():
         del whole[code]  # a part is missing: better no outline than a wrong one
     if not whole:
-        raise OutlinesError(f"{file.place} : aucun contour utilisable{_first_faults(rows.faults)}")
+        raise VectorFileError(
+            f"{file.place} : aucun contour utilisable{_first_faults(rows.faults)}"
+        )
     _check_shift(file, known, whole)
     return Outlines(
         outlines=whole,
@@ -395,7 +397,7 @@ def _finish(
 def _placed(
     file: _File, successors: Mapping[str, str], known: _Known, rows: _Rows, polygons: list[_Row]
 ) -> list[_Row]:
-    """The outlines that lie where they should; raises OutlinesError when most do not."""
+    """The outlines that lie where they should; raises VectorFileError when most do not."""
     kept: list[_Row] = []
     faults: list[RowFault] = []
     for row in polygons:
@@ -406,7 +408,7 @@ def _placed(
         away = f"à {away_m / 1000:.0f} km de la commune" if np.isfinite(away_m) else "hors du pays"
         faults.append(RowFault(row.fid, row.code, f"contour {away}"))
     if 2 * len(faults) > len(polygons):
-        raise OutlinesError(
+        raise VectorFileError(
             f"{file.place} : {len(faults)} contours sur {len(polygons)} ne sont pas où sont les "
             f"communes ; la projection déclarée ({_crs_name(file.crs)}) n'est sans doute pas celle "
             f"du fichier{_first_faults(faults)}"
@@ -429,7 +431,7 @@ def _check_shift(file: _File, known: _Known, whole: Mapping[str, BaseGeometry]) 
     ]
     shift_m = float(np.hypot(*np.median(metres[0] - metres[1], axis=0)))
     if shift_m > SHIFT_M:
-        raise OutlinesError(
+        raise VectorFileError(
             f"{file.place} : les contours sont tous décalés d'environ {shift_m:.0f} m ; la "
             f"projection déclarée ({_crs_name(file.crs)}) n'est pas celle du fichier"
         )

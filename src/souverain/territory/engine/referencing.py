@@ -3,9 +3,10 @@
 The links of one number are chained into *axes*. The main axis of a road runs from one end to the
 other as one drives it towards growing posts; where the carriageways part (dual carriageways,
 roundabouts, one-way pairs), the way back is an axis of its own, side G. What remains (a branch)
-is an axis too. Along an axis, the *abscissa* is true metres from the post before; only between
-the last post of a left carriageway and the place where it joins the right one again is it
-stretched, so that both say the same where they meet.
+is an axis too. Along an axis, the *abscissa* is true metres from the post before. On a left
+carriageway two stretches are drawn together, so that a position names one place: all of it where
+it has no post of its own (both sides then say the same where they part and join), and after its
+last post where it is longer there than the right one.
 
 A link without a number is an axis by itself, named by its identifier.
 """
@@ -618,7 +619,7 @@ class _Road:
 
     def _add_lefts(self, number: int, steps: list[Step], back: list[Step]) -> set[int]:
         """The parts of the way back that are not on the way there: left carriageways."""
-        main = {link for link, _ in steps}
+        there, main = self.axes[number], {link for link, _ in steps}
         along = self._along_of_nodes(steps)
         used: set[int] = set()
         run: list[Step] = []
@@ -633,6 +634,13 @@ class _Road:
                     left = _axis(self.road, self.network, run)
                     left.main = number
                     left.span_m = span
+                    # There, side says which of the two axes is meant, also where one may be
+                    # driven both ways.
+                    left.travel[:] = -1
+                    beside = (there.along_m[:-1] > span[0] - 0.01) & (
+                        there.along_m[1:] < span[1] + 0.01
+                    )
+                    there.travel[beside] = 1
                     self.axes.append(left)
                     used |= {link for link, _ in run}
             run = []
@@ -703,6 +711,8 @@ class _Road:
             side = str(self.posts.sides[index])
             axis = min(near, key=lambda n: (self._mismatch(int(n), side), apart[n], n))
             along = float(shapely.line_locate_point(lines[axis], place))
+            if self.posts.abscissas_m is not None:
+                along -= float(self.posts.abscissas_m[index])
             placed[int(axis)].append((along, int(self.posts.prs[index]), index))
         return placed
 
@@ -745,11 +755,11 @@ class _Road:
             post for post in main.posts if post[0] <= begin + _AT_POST_M and post[1] < own[0][1]
         ]
         last_along, last_pr = own[-1]
-        meets = next((end - measure for measure, pr in main.posts if pr == last_pr), 0.0)
+        meets = next((max(end - at, 0.0) for at, pr in main.posts if pr == last_pr), 0.0)
         rest = axis.length_m - last_along
         knots = [[0.0, begin], [last_along, begin + last_along]]
         if rest > 0:
-            knots.append([axis.length_m, begin + last_along + (meets if meets > 0 else rest)])
+            knots.append([axis.length_m, begin + last_along + (min(meets, rest) or rest)])
         if last_along == 0:
             knots = knots[1:]
         axis.measure = np.array(knots)

@@ -26,7 +26,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from souverain.territory.engine.outlines import RowFault
-from souverain.territory.engine.projection import RGF93, metric_crs
+from souverain.territory.engine.projection import RGF93, in_area_of_use, metric_crs
 from souverain.territory.engine.roads import Floats, Ints, RoadNameError, RoadNetwork, parse_road
 from souverain.territory.engine.vector_files import (
     FORMATS,
@@ -540,7 +540,7 @@ def _finish(
     points[~(points[:, 2] > _NO_HEIGHT_M), 2] = np.nan
     count = len(rows.lines)
     starts = np.searchsorted(owner, np.arange(count + 1))
-    placed = _inside(points, target)
+    placed = in_area_of_use(points[:, :2], target)
     good = np.ones(count, dtype=bool)
     np.logical_and.at(good, owner, placed)
     rows.faults += [
@@ -585,23 +585,6 @@ def _finish(
         layer=layer,
         crs=":".join(crs.to_authority() or (crs.name[:80],)),
         kind=kind,
-    )
-
-
-def _inside(points: Floats, crs: int) -> npt.NDArray[np.bool_]:
-    """Whether each point is in the projection's area of use."""
-    area = pyproj.CRS.from_epsg(crs).area_of_use
-    finite = np.asarray(np.isfinite(points[:, :2]).all(axis=1))
-    if area is None:
-        return finite
-    to_lonlat = pyproj.Transformer.from_crs(crs, RGF93, always_xy=True)
-    longitude, latitude = to_lonlat.transform(points[:, 0], points[:, 1])
-    return np.asarray(
-        finite
-        & (longitude >= area.west - 0.5)
-        & (longitude <= area.east + 0.5)
-        & (latitude >= area.south - 0.5)
-        & (latitude <= area.north + 0.5)
     )
 
 

@@ -75,6 +75,8 @@ class ReferencePosts:
     """Shape (n,)."""
     xy_m: Floats
     """Shape (n, 2): Lambert-93."""
+    abscissas_m: Floats | None = None
+    """Shape (n,): how far after the post the place is, where a file gives such places; none: 0."""
 
 
 NO_POSTS = ReferencePosts(

@@ -125,7 +125,8 @@ def sample_roads(
     for c, x in enumerate(east):
         ends = origin + np.array([[x, -spacing_m / 2], [x, top + spacing_m / 2]])
         lines.append(_Line(_dense(ends), f"D{101 + c}", _DEPARTMENTAL))
-    lines += _dual(*(origin + np.array([[-spacing_m, top], [east[-1] + spacing_m, top]])), "D900")
+    west, east_end = origin + np.array([[-spacing_m, top], [east[-1] + spacing_m, top]])
+    lines += _dual(west, east_end, "D900")
 
     def passes_over(a: _Line, b: _Line, at: Floats) -> bool:
         return max(a.over, b.over) == 2 or kinds[tuple(np.round(at))] == "bridge"
@@ -431,8 +432,8 @@ def _cut(
     extra = [*(cut[0] for cut in cuts), *(at + step for at in bridges for step in steps)]
     metres = np.unique(np.concatenate([along, extra]))
     xy = np.stack([np.interp(metres, along, line.vertices_m[:, axis]) for axis in (0, 1)], 1)
-    for metre, at in cuts:  # exactly there, on both lines
-        xy[np.searchsorted(metres, metre)] = at
+    for metre, place in cuts:  # exactly there, on both lines
+        xy[np.searchsorted(metres, metre)] = place
     z = terrain(xy)
     for at in bridges:
         ramp = (_RAMP_M - np.abs(metres - at)) / (_RAMP_M - _BRIDGE_M)
@@ -554,7 +555,8 @@ def _posts(network: RoadNetwork, rng: np.random.Generator) -> ReferencePosts:
     for number, axis in enumerate(axes):
         if axis.main != number or not axis.road.startswith("D"):
             continue
-        metres = 0.0
+        # Where a branch leaves its road, a post would stand by both.
+        metres = 0.0 if following[axis.road] == 0 else min(60.0, axis.length_m)
         while metres <= axis.length_m:
             pr = following[axis.road]
             following[axis.road] += 1
