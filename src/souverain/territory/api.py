@@ -15,8 +15,10 @@ from souverain.core.access import requires
 from souverain.territory.atlas import atlas
 from souverain.territory.engine.search import Found
 from souverain.territory.models import Commune, Epci, FormerCommune
+from souverain.territory.roads_api import router as roads_router
 
 router = Router(tags=["territory"])
+router.add_router("", roads_router)
 
 
 class FoundAs(Schema):

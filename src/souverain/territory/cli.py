@@ -1,4 +1,4 @@
-"""`souverain territory …`: the communes' lists and outlines."""
+"""`souverain territory …`: the communes' lists and outlines, the roads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.conf import settings
 from souverain.core.access import of_console
 from souverain.territory import services
 from souverain.territory.engine.decoupage import DecoupageError
-from souverain.territory.engine.outlines import OutlinesError
+from souverain.territory.engine.vector_files import VectorFileError
 
 SHOWN_FAULTS = 20
 _departement = click.option(
@@ -24,7 +24,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Un objet JSON sur 
 
 @click.group()
 def cli() -> None:
-    """Les communes et leurs contours."""
+    """Les communes, leurs contours et les routes."""
 
 
 @cli.command()
@@ -49,6 +49,33 @@ def load(departement: str, as_json: bool) -> None:
     )
 
 
+@cli.command()
+@_departement
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), required=True, help="La graine.")
+@_json
+def synthesize(departement: str, seed: int, as_json: bool) -> None:
+    """Trace des routes synthétiques, pour essayer avant d'importer les vraies."""
+    try:
+        made = services.synthesise_roads(of_console(), departement, seed)
+    except (DecoupageError, services.RoadsError) as error:
+        raise click.ClickException(str(error)) from error
+    _emit(
+        {
+            "provenance": "synthetic",
+            "seed": seed,
+            "links": made.links,
+            "length_km": round(made.length_m / 1000, 1),
+            "reference_posts": made.posts,
+            "bridges": made.bridges,
+            "roundabouts": made.roundabouts,
+        },
+        f"Réseau synthétique (pour essai, ce ne sont pas de vraies routes) : {made.links} tronçons, "
+        f"{made.length_m / 1000:.0f} km, {made.posts} points de repère, {made.bridges} ponts, "
+        f"{made.roundabouts} ronds-points.",
+        as_json,
+    )
+
+
 @cli.group("import")
 def import_() -> None:
     """Importe un fichier de l'opérateur."""
@@ -61,18 +88,99 @@ def import_() -> None:
 @_json
 def outlines(file: Path, departement: str, source: str, as_json: bool) -> None:
     """Remplace les limites approximatives par les contours réels (.gpkg, .shp, .geojson)."""
-    bar = click.progressbar(length=1, label="Contours", file=sys.stderr, hidden=as_json)
+    bar, progress = _bar("Contours", as_json)
+    try:
+        with bar:
+            imported = services.import_outlines(of_console(), file, departement, source, progress)
+    except (VectorFileError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    _emit(_imported_json(imported), _imported_text(imported), as_json)
+
+
+_everywhere = click.option(
+    "--everywhere", is_flag=True, help="Prend aussi ce qui est hors du département, pour un essai."
+)
+_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@import_.command()
+@_file
+@_departement
+@click.option("--source", default="", help="Source à afficher : « IGN, BD TOPO 2026 ».")
+@_everywhere
+@_json
+def roads(file: Path, departement: str, source: str, everywhere: bool, as_json: bool) -> None:
+    """Remplace les routes (BD TOPO .gpkg .shp, ou OpenStreetMap .osm.pbf .osm)."""
+    bar, progress = _bar("Routes", as_json)
+    try:
+        with bar:
+            done = services.import_roads(
+                of_console(), file, departement, source, everywhere, progress
+            )
+    except (DecoupageError, VectorFileError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    told = f"{done.rows} tronçons ({done.length_m / 1000:.1f} km), {done.kind}"
+    _emit_roads(
+        done, {"links": done.rows, "length_km": round(done.length_m / 1000, 3)}, told, as_json
+    )
+
+
+@import_.command("reference-posts")
+@_file
+@_departement
+@click.option("--source", default="", help="Source à afficher : « Département 21, 2026 ».")
+@_everywhere
+@_json
+def reference_posts(
+    file: Path, departement: str, source: str, everywhere: bool, as_json: bool
+) -> None:
+    """Remplace les points de repère (.csv, .gpkg, .shp)."""
+    bar, progress = _bar("Points de repère", as_json)
+    try:
+        with bar:
+            done = services.import_reference_posts(
+                of_console(), file, departement, source, everywhere, progress
+            )
+    except (DecoupageError, VectorFileError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    _emit_roads(done, {"reference_posts": done.rows}, f"{done.rows} points de repère", as_json)
+
+
+def _bar(label: str, hidden: bool) -> tuple[Any, services.Progress]:
+    bar: Any = click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden)
 
     def progress(done: int, total: int) -> None:
         bar.length = total
         bar.update(done - bar.pos)
 
-    try:
-        with bar:
-            imported = services.import_outlines(of_console(), file, departement, source, progress)
-    except (OutlinesError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    _emit(_imported_json(imported), _imported_text(imported), as_json)
+    return bar, progress
+
+
+def _emit_roads(
+    done: services.ImportedRoads, counts: dict[str, Any], told: str, as_json: bool
+) -> None:
+    lines = [f"{told} : déjà en place, rien n'est changé." if done.unchanged else f"{told}."]
+    if done.elsewhere:
+        lines.append(f"{done.elsewhere} hors du département, laissés de côté.")
+    if done.ignored:
+        lines.append(f"{done.ignored} objets d'une autre nature ou hors service, laissés de côté.")
+    lines += [
+        f"Ligne {fault.row} ({fault.code or 'sans nom'}) : {fault.reason}."
+        for fault in done.faults[:SHOWN_FAULTS]
+    ]
+    if len(done.faults) > SHOWN_FAULTS:
+        lines.append(f"… et {len(done.faults) - SHOWN_FAULTS} autres (--json les donne tous).")
+    result = {
+        **counts,
+        "kind": done.kind,
+        "unchanged": done.unchanged,
+        "elsewhere": done.elsewhere,
+        "ignored": done.ignored,
+        "faults": [
+            {"row": fault.row, "code": fault.code, "reason": fault.reason} for fault in done.faults
+        ],
+    }
+    _emit(result, "\n".join(lines), as_json)
 
 
 def _imported_json(imported: services.Imported) -> dict[str, Any]:

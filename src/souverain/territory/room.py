@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from souverain.core.rooms import DataClass, Health, HealthCheck, Holding, Permission, Room, Setting
+from souverain.core.roles import Role
+from souverain.core.rooms import (
+    DataClass,
+    Health,
+    HealthCheck,
+    Holding,
+    Permission,
+    Reach,
+    Room,
+    Setting,
+)
 
 
 def _communes_are_loaded() -> Health:
@@ -15,14 +25,33 @@ def _communes_are_loaded() -> Health:
 ROOM = Room(
     name="territory",
     title="Le territoire",
-    summary="Les communes et les intercommunalités du département.",
+    summary="Les communes, les intercommunalités et les routes du département.",
     icon="map",
-    permissions=(Permission("territory.view", "Voir les communes", public=True),),
+    permissions=(
+        Permission("territory.view", "Voir les communes et les routes", public=True),
+        Permission(
+            "territory.assets",
+            "Voir les équipements des routes",
+            {
+                Role.OPERATOR: Reach.EVERYWHERE,
+                Role.AGENT: Reach.EVERYWHERE,
+                Role.SUPERVISOR: Reach.EVERYWHERE,
+                Role.DUTY_OFFICER: Reach.EVERYWHERE,
+                Role.AUDITOR: Reach.EVERYWHERE,
+            },
+        ),
+    ),
     settings=(Setting("SOUVERAIN_DEPARTEMENT", "Le numéro du département", "21"),),
     verbs={
         "territory.loaded": "Communes chargées",
         "territory.outlines_imported": "Contours des communes importés",
         "territory.outlines_refused": "Fichier de contours refusé",
+        "territory.roads_imported": "Routes importées",
+        "territory.roads_refused": "Fichier de routes ou de points de repère refusé",
+        "territory.roads_synthesised": "Routes synthétiques tracées, pour essai",
+        "territory.reference_posts_imported": "Points de repère importés",
+        "territory.asset_recorded": "Équipement de la route enregistré",
+        "territory.asset_retired": "Équipement de la route déposé",
     },
     health=(HealthCheck("communes", "Communes", _communes_are_loaded),),
     holdings=(
@@ -33,6 +62,14 @@ ROOM = Room(
             "Données publiques (INSEE, DGCL, IGN)",
             "Sans limite",
             "Tout le monde",
+        ),
+        Holding(
+            "Routes, points de repère et équipements des routes",
+            frozenset({DataClass.PUBLIC, DataClass.INTERNAL}),
+            "Situer et entretenir les routes du département",
+            "Mission d'intérêt public ; données publiques (IGN, OpenStreetMap)",
+            "Sans limite",
+            "Les routes : tout le monde ; les équipements : les agents du département",
         ),
     ),
     api="souverain.territory.api:router",

@@ -47,6 +47,18 @@ def metres_to_lonlat(xy_m: Floats, crs: int = LAMBERT_93) -> Floats:
     return np.column_stack([longitude, latitude])
 
 
+def in_area_of_use(xy_m: Floats, crs: int, margin_deg: float = 0.5) -> npt.NDArray[np.bool_]:
+    """Whether each place, shape (n, 2), lies where its projection is meant for."""
+    area = pyproj.CRS.from_epsg(crs).area_of_use
+    finite = np.isfinite(xy_m).all(axis=1)
+    if area is None:
+        return np.asarray(finite)
+    lonlat = metres_to_lonlat(xy_m, crs)
+    low = np.array([area.west, area.south]) - margin_deg
+    high = np.array([area.east, area.north]) + margin_deg
+    return np.asarray(finite & (lonlat >= low).all(axis=1) & (lonlat <= high).all(axis=1))
+
+
 def geometries_to_metres(geometries: Any, crs: int = LAMBERT_93) -> Any:
     """Shapely geometries in RGF93 degrees → metres; same shape."""
     return shapely.transform(geometries, lambda c: lonlat_to_metres(c[:, 0], c[:, 1], crs))

@@ -18,8 +18,9 @@ import shapely
 
 from souverain.territory.engine import outlines as engine
 from souverain.territory.engine.decoupage import Departement
-from souverain.territory.engine.outlines import Outlines, OutlinesError, read_outlines
+from souverain.territory.engine.outlines import Outlines, read_outlines
 from souverain.territory.engine.positions import Position
+from souverain.territory.engine.vector_files import VectorFileError
 
 Read = Callable[[Path], Outlines]
 
@@ -124,7 +125,7 @@ def test_nesting_without_end_is_refused(read: Read, tmp_path: Path, key: str) ->
         + deep
         + "}]}"
     )
-    with pytest.raises(OutlinesError, match="illisible"):
+    with pytest.raises(VectorFileError, match="illisible"):
         read(path)
 
 
@@ -138,7 +139,7 @@ def test_too_many_rows_are_refused(
     row = '{"type":"Feature","properties":{"code":"21231"},"geometry":null}'
     path = tmp_path / "c.geojson"
     path.write_text('{"type":"FeatureCollection","features":[' + ",".join([row] * rows) + "]}")
-    with pytest.raises(OutlinesError, match="lignes, refusé"):
+    with pytest.raises(VectorFileError, match="lignes, refusé"):
         read(path)
 
 
@@ -165,7 +166,7 @@ def test_a_shapefile_that_names_one_shape_many_times_is_refused(
         + stored[head : head + length] * rows
         + b"\x1a"
     )
-    with pytest.raises(OutlinesError, match="sommets, refusé"):
+    with pytest.raises(VectorFileError, match="sommets, refusé"):
         read(path)
 
 
@@ -200,7 +201,7 @@ def geopackage(real: Any, path: Path, *statements: str, layer: str = "commune") 
 def test_a_view_in_a_geopackage_is_never_computed(
     real: Any, read: Read, tmp_path: Path, statements: tuple[str, ...]
 ) -> None:
-    with pytest.raises(OutlinesError, match="est une vue"):
+    with pytest.raises(VectorFileError, match="est une vue"):
         read(geopackage(real, tmp_path / "c.gpkg", *statements))
 
 
@@ -230,7 +231,7 @@ def test_damaged_rows_of_a_geopackage_are_left_out(real: Any, read: Read, tmp_pa
 
 def test_text_that_is_not_utf_8_is_refused(real: Any, read: Read, tmp_path: Path) -> None:
     bad = "UPDATE commune SET INSEE_COM = CAST(x'FFFE' AS TEXT) WHERE fid = 1"
-    with pytest.raises(OutlinesError, match="illisible"):
+    with pytest.raises(VectorFileError, match="illisible"):
         read(geopackage(real, tmp_path / "c.gpkg", bad))
 
 
@@ -272,7 +273,7 @@ def test_what_is_not_an_ordinary_file_is_refused(read: Read, tmp_path: Path) -> 
         ("link.geojson", "le contenu n'est pas celui"),
         ("nowhere.shp", "lecture impossible"),
     ):
-        with pytest.raises(OutlinesError, match=reason):
+        with pytest.raises(VectorFileError, match=reason):
             read(tmp_path / name)
 
 
@@ -285,5 +286,5 @@ def test_odd_names_are_names(real: Any, read: Read, tmp_path: Path, name: str) -
 def test_a_name_that_the_reader_would_misread_is_told(
     real: Any, read: Read, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(OutlinesError, match="renommez"):
+    with pytest.raises(VectorFileError, match="renommez"):
         read(geojson(real, tmp_path / name, lambda content: None))

@@ -18,7 +18,7 @@ from django.test import Client
 from souverain.core.access import SYSTEM
 from souverain.core.models import JournalEntry
 from souverain.territory.atlas import atlas
-from souverain.territory.engine.outlines import OutlinesError
+from souverain.territory.engine.vector_files import VectorFileError
 from souverain.territory.models import Commune, CommuneOutline
 from souverain.territory.services import import_outlines, load_departement
 
@@ -99,7 +99,7 @@ def test_loading_the_lists_again_keeps_the_outlines(real: Any) -> None:
 def test_a_refused_file_writes_the_refusal_and_nothing_else(real: Any, tmp_path: Path) -> None:
     path = tmp_path / "c.geojson"
     path.write_bytes(real.path.read_bytes()[:100_000])
-    with pytest.raises(OutlinesError):
+    with pytest.raises(VectorFileError):
         import_outlines(SYSTEM, path, "21")
     assert not CommuneOutline.objects.exists()
     assert JournalEntry.objects.latest("seq").verb == "territory.outlines_refused"

@@ -15,11 +15,11 @@ import shapely
 from souverain.territory.engine.decoupage import Departement
 from souverain.territory.engine.outlines import (
     Outlines,
-    OutlinesError,
     read_outlines,
     simplify_for_display,
 )
 from souverain.territory.engine.positions import Position
+from souverain.territory.engine.vector_files import VectorFileError
 
 MERGED_SINCE = {"21073", "21213", "21486", "21507", "21513", "21621"}
 
@@ -85,13 +85,13 @@ def test_a_wrong_projection_is_never_misplaced(
     real: Any, read: Reader, tmp_path: Path, true: int, declared: str | None, message: str
 ) -> None:
     path = real.write(tmp_path / "c.gpkg", declared, polygons=projected(real.polygons, true))
-    with pytest.raises(OutlinesError, match=message):
+    with pytest.raises(VectorFileError, match=message):
         read(path)
 
 
 def test_a_shapefile_without_prj_says_so(real: Any, read: Reader, tmp_path: Path) -> None:
     path = real.write(tmp_path / "c.shp", None)
-    with pytest.raises(OutlinesError, match=r"le fichier \.prj manque"):
+    with pytest.raises(VectorFileError, match=r"le fichier \.prj manque"):
         read(path)
 
 
@@ -99,7 +99,7 @@ def test_longitude_and_latitude_swapped_are_refused(
     real: Any, read: Reader, tmp_path: Path
 ) -> None:
     swapped = shapely.transform(real.polygons, lambda c: c[:, ::-1])
-    with pytest.raises(OutlinesError, match="ne sont pas où sont les communes"):
+    with pytest.raises(VectorFileError, match="ne sont pas où sont les communes"):
         read(real.write(tmp_path / "c.gpkg", "EPSG:4326", polygons=swapped))
 
 
@@ -111,7 +111,7 @@ def test_a_truncated_file_is_refused(
     path = real.write(tmp_path / name, "EPSG:4326")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(OutlinesError, match=r"illisible|contenu"):
+    with pytest.raises(VectorFileError, match=r"illisible|contenu"):
         read(path)
 
 
@@ -131,7 +131,7 @@ def test_a_truncated_shapefile_keeps_its_whole_rows(
 def test_a_shapefile_without_its_index_is_refused(real: Any, read: Reader, tmp_path: Path) -> None:
     path = real.write(tmp_path / "c.shp", "EPSG:4326")
     path.with_suffix(".shx").unlink()
-    with pytest.raises(OutlinesError, match="illisible"):
+    with pytest.raises(VectorFileError, match="illisible"):
         read(path)
 
 
@@ -209,7 +209,7 @@ def test_a_layer_in_doubt_is_refused(real: Any, read: Reader, tmp_path: Path) ->
     path = tmp_path / "admin.gpkg"
     for layer in ("a", "b"):
         real.write(path, "EPSG:4326", layer=layer, append=path.exists())
-    with pytest.raises(OutlinesError, match="plusieurs couches"):
+    with pytest.raises(VectorFileError, match="plusieurs couches"):
         read(path)
 
 
@@ -224,12 +224,12 @@ def test_a_file_without_codes_is_refused(real: Any, read: Reader, tmp_path: Path
         geometry_type="Polygon",
         crs="EPSG:4326",
     )
-    with pytest.raises(OutlinesError, match="aucune couche n'a de champ de codes INSEE"):
+    with pytest.raises(VectorFileError, match="aucune couche n'a de champ de codes INSEE"):
         read(path)
 
 
 def test_another_departement_is_refused(real: Any, read: Reader, tmp_path: Path) -> None:
-    with pytest.raises(OutlinesError, match="aucune commune connue du département 71"):
+    with pytest.raises(VectorFileError, match="aucune commune connue du département 71"):
         read(real.write(tmp_path / "c.gpkg", "EPSG:4326"), "71")
 
 
@@ -238,9 +238,9 @@ def test_a_disguised_file_never_reaches_the_reader(read: Reader, tmp_path: Path)
     for name in ("c.geojson", "c.gpkg", "c.shp"):
         path = tmp_path / name
         path.write_text("<OGRVRTDataSource><SrcDataSource>/etc/passwd</SrcDataSource>")
-        with pytest.raises(OutlinesError, match="le contenu n'est pas celui"):
+        with pytest.raises(VectorFileError, match="le contenu n'est pas celui"):
             read(path)
-    with pytest.raises(OutlinesError, match="format inconnu"):
+    with pytest.raises(VectorFileError, match="format inconnu"):
         read(tmp_path / "c.vrt")
 
 
