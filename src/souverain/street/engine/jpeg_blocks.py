@@ -269,9 +269,7 @@ def _written(parts: _Jpeg) -> bytes:
     out = [b"\xff\xd8"]
     for marker, payload in parts.header:
         out += [bytes([0xFF, marker]), struct.pack(">H", len(payload) + 2), payload]
-    tables = b"".join(
-        bytes([c.identifier, c.dc_table << 4 | c.ac_table]) for c in parts.components
-    )
+    tables = b"".join(bytes([c.identifier, c.dc_table << 4 | c.ac_table]) for c in parts.components)
     scan_header = bytes([len(parts.components)]) + tables + b"\x00\x3f\x00"
     out += [b"\xff\xda", struct.pack(">H", len(scan_header) + 2), scan_header, parts.scan]
     return b"".join([*out, b"\xff\xd9"])
@@ -418,9 +416,7 @@ def _average(
             down, across = -(-(bottom - top) // cells), -(-(right - left) // cells)
             for row in range(top, bottom, down):
                 for column in range(left, right, across):
-                    cell = dc[
-                        row : min(row + down, bottom), column : min(column + across, right)
-                    ]
+                    cell = dc[row : min(row + down, bottom), column : min(column + across, right)]
                     for n in range(len(parts.components)):
                         own = block_component == n
                         cell[..., own] = np.rint(cell[..., own].mean())
@@ -580,9 +576,7 @@ def _transcode(data, source, block_component, interval, dc, target, changed, out
                     size += 1
                 if length[table, size] == 0:
                     return _UNCODED, to
-                to, kept, held = _put(
-                    out, to, kept, held, code[table, size], length[table, size]
-                )
+                to, kept, held = _put(out, to, kept, held, code[table, size], length[table, size])
                 if size:
                     if difference < 0:
                         difference += (1 << size) - 1
