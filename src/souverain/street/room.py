@@ -50,6 +50,7 @@ ROOM = Room(
     verbs={
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
+        "street.pictures_received": "Images reçues dans une campagne",
         "street.campaign_withdrawn": "Campagne d'images retirée",
     },
     events=(
