@@ -31,7 +31,8 @@ from django.urls import NoReverseMatch, reverse
 from souverain.core import access, clock, jobs, queries
 from souverain.core.models import Job
 from souverain.street.engine import panorama_index
-from souverain.street.engine.panorama_index import Chosen, DamagedIndex, PanoramaIndex
+from souverain.street.engine.packed import DamagedFile
+from souverain.street.engine.panorama_index import Chosen, PanoramaIndex
 from souverain.street.models import Campaign, Panorama
 from souverain.territory.engine import projection
 
@@ -45,6 +46,7 @@ VIEW_WITHIN_M = 250.0
 """What is farther does not show the place."""
 _TRIES = 50
 _BATCH = 20_000
+Places = panorama_index.Ints
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -101,7 +103,7 @@ def index() -> PanoramaIndex:
         return found
     if count <= SMALL:
         return rebuild()
-    _ask_for_a_build()
+    ask_for_a_build()
     if found is None:
         raise NotReady("L'index des images se construit : recommencez dans une minute.")
     return found
@@ -115,7 +117,7 @@ def keep_up() -> None:
     if count <= SMALL:
         rebuild()
     else:
-        _ask_for_a_build()
+        ask_for_a_build()
 
 
 def _read() -> PanoramaIndex | None:
@@ -131,7 +133,7 @@ def _read() -> PanoramaIndex | None:
             held = _loaded = _Loaded(panorama_index.load(path), file)
     except FileNotFoundError:
         return None
-    except (DamagedIndex, OSError) as error:
+    except (DamagedFile, OSError) as error:
         logger.warning("street index refused: %s", error)
         return None
     return held.index
@@ -208,11 +210,15 @@ def _ready_panoramas() -> Iterator[tuple[Any, ...]]:
 @jobs.job("street.index", "Construire l'index des images", jobs.Resources(memory_bytes=4 << 30))
 def build_job(progress: jobs.Progress) -> dict[str, Any]:
     """Build the index in a process of its own."""
+    from souverain.street import map_tiles
+
     built = rebuild(progress)
+    progress(len(built), len(built), "Préparation de la carte")
+    map_tiles.prepare(built)
     return {"panoramas": len(built), "summary": f"{len(built)} images dans l'index."}
 
 
-def _ask_for_a_build() -> None:
+def ask_for_a_build() -> None:
     under_way = (*jobs.WAITING, *jobs.ACTIVE)
     if not Job.objects.filter(name=build_job.name, state__in=under_way).exists():
         jobs.submit(access.SYSTEM, build_job, {})
@@ -231,7 +237,7 @@ def _microseconds(at: datetime | None) -> int | None:
     return None if at is None else (at - _EPOCH) // _MICROSECOND
 
 
-def _chosen(held: PanoramaIndex, everything: bool = False) -> Chosen:
+def open_campaigns(held: PanoramaIndex, everything: bool = False) -> Chosen:
     """The index's campaigns that may be shown, by the records of now."""
     if everything:
         return Chosen()
@@ -255,7 +261,7 @@ def nearest(
     the nearest. Raises PlaceError, NotReady."""
     x, y = metres(longitude_deg, latitude_deg)
     held = index()
-    chosen = replace(_chosen(held, everything), until_us=_microseconds(at))
+    chosen = replace(open_campaigns(held, everything), until_us=_microseconds(at))
     if campaign:
         named = np.array([name == campaign for name in held.campaigns], bool)
         may = named if chosen.campaigns is None else named & chosen.campaigns
@@ -312,7 +318,7 @@ def near_road(
         raise PlaceError(str(error)) from error
     x, y = point.x_m, point.y_m
     held = index()
-    chosen = replace(_chosen(held, everything), until_us=_microseconds(at))
+    chosen = replace(open_campaigns(held, everything), until_us=_microseconds(at))
     on_side = None
     if side in ("G", "D"):
         places, _ = held.radius(x, y, ROADSIDE_M, chosen)
@@ -361,11 +367,11 @@ def in_box(
     """The panoramas in a box of degrees, its edges included. Raises PlaceError, NotReady."""
     held = index()
     chosen = replace(
-        _chosen(held, everything),
+        open_campaigns(held, everything),
         since_us=_microseconds(since),
         until_us=_microseconds(until),
     )
-    places = held.box(*_around(west_deg, south_deg, east_deg, north_deg), chosen)
+    places = held.box(*around(west_deg, south_deg, east_deg, north_deg), chosen)
     longitude, latitude = held.columns["longitude_deg"], held.columns["latitude_deg"]
     inside = (longitude[places] >= west_deg) & (longitude[places] <= east_deg)
     inside &= (latitude[places] >= south_deg) & (latitude[places] <= north_deg)
@@ -452,7 +458,7 @@ def metres(longitude_deg: float, latitude_deg: float) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _around(west: float, south: float, east: float, north: float) -> tuple[float, ...]:
+def around(west: float, south: float, east: float, north: float) -> tuple[float, ...]:
     """A box of metres that holds a box of degrees: its edges are bent in the projection."""
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
         raise PlaceError("Un cadre est « ouest,sud,est,nord », en degrés.")

@@ -57,6 +57,7 @@ ROOM = Room(
         "street.campaign_published": "Campagne d'images publiée",
         "street.campaign_withdrawn": "Campagne d'images retirée",
     },
+    urls="souverain.street.urls",
     api="souverain.street.api:router",
     answers=((queries.nearest_view, finding.nearest_view),),
     jobs=(finding.build_job,),

@@ -4,21 +4,10 @@ Panoramas lie in square cells of `CELL_M`, sorted by row then column of cells, s
 one row are neighbours in the file: a box is one range for each row that holds anything. Nothing
 but sorted arrays: the answers are exact (ties go to the first in the file), and every filter
 (campaigns, time) is applied before the nearest is chosen, never after.
-
-File: `MAGIC`, the header's length and CRC-32 (little-endian, 4 bytes each), the header (JSON: the
-count, the campaigns, the stamp of what it was built from, the CRC-32 of the body), zeros up to a
-multiple of 64, then the columns one after the other. The checksums are there against damage, not
-against malice: who can write the file can write the program.
 """
 
 from __future__ import annotations
 
-import json
-import mmap
-import os
-import struct
-import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from souverain.street.engine import packed
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -35,8 +26,6 @@ CELL_M = 64.0
 FARTHEST_M = 1e8
 _HALF = 1 << 30
 _ROW_BITS = 31
-_ALIGN = 64
-_HEADER_MAX = 1 << 22
 
 COLUMNS: dict[str, Any] = {
     "cells": np.dtype("<i8"),
@@ -50,11 +39,6 @@ COLUMNS: dict[str, Any] = {
     "campaign": np.dtype("<i4"),
     "identifiers": np.dtype("V16"),
 }
-_ROW_BYTES = sum(dtype.itemsize for dtype in COLUMNS.values())
-
-
-class DamagedIndex(ValueError):
-    """The file is not a whole index of this version; it must be built again."""
 
 
 @dataclass(frozen=True)
@@ -185,40 +169,8 @@ class PanoramaIndex:
 
     def save(self, path: Path) -> None:
         """Put the file in place of the former one, whole or not at all. Raises OSError."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                crc = 0
-                for name in COLUMNS:
-                    crc = zlib.crc32(self.columns[name].view(np.uint8), crc)
-                file.write(self._head(crc))
-                for name in COLUMNS:
-                    file.write(self.columns[name].view(np.uint8))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            os.unlink(partial)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _head(self, crc: int) -> bytes:
-        header = json.dumps(
-            {
-                "count": len(self),
-                "campaigns": self.campaigns,
-                "stamp": self.stamp,
-                "bounds_m": self.bounds_m,
-                "crc32": crc,
-            }
-        ).encode()
-        head = MAGIC + struct.pack("<II", len(header), zlib.crc32(header)) + header
-        return head + bytes(-len(head) % _ALIGN)
+        words = {"campaigns": self.campaigns, "stamp": self.stamp, "bounds_m": self.bounds_m}
+        packed.save(path, MAGIC, words, self.columns)
 
 
 def build(
@@ -261,43 +213,16 @@ def build(
 
 
 def load(path: Path) -> PanoramaIndex:
-    """Read an index in place. Raises DamagedIndex, or OSError when it cannot be read."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < len(MAGIC) + 8:
-            raise DamagedIndex("too short")
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    header, start = _header(content)
-    try:
-        count, crc = int(header["count"]), int(header["crc32"])
-        campaigns, stamp = tuple(map(str, header["campaigns"])), str(header["stamp"])
-        west, south, east, north = map(float, header["bounds_m"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedIndex("the header lacks a field") from error
-    if count < 0 or size != start + count * _ROW_BYTES:
-        raise DamagedIndex("not of the length that the header says")
-    if zlib.crc32(memoryview(content)[start:]) != crc:
-        raise DamagedIndex("the columns are not those that were written")
-    columns: dict[str, npt.NDArray[Any]] = {}
-    for name, dtype in COLUMNS.items():
-        columns[name] = np.frombuffer(content, dtype, count, start)
-        start += count * dtype.itemsize
+    """Read an index in place. Raises packed.DamagedFile, or OSError when it cannot be read."""
+    words, columns = packed.load(path, MAGIC)
+    west, south, east, north = words["bounds_m"]
     return PanoramaIndex(
-        columns, campaigns, stamp, _rows(columns["cells"]), (west, south, east, north)
+        columns,
+        tuple(words["campaigns"]),
+        words["stamp"],
+        _rows(columns["cells"]),
+        (west, south, east, north),
     )
-
-
-def _header(content: mmap.mmap) -> tuple[dict[str, Any], int]:
-    """The header, and where the columns begin."""
-    fixed = len(MAGIC) + 8
-    if content[: len(MAGIC)] != MAGIC:
-        raise DamagedIndex("not an index, or of another version")
-    length, crc = struct.unpack("<II", content[len(MAGIC) : fixed])
-    text = content[fixed : fixed + min(length, _HEADER_MAX)]
-    if len(text) != length or zlib.crc32(text) != crc:
-        raise DamagedIndex("the header is damaged")
-    end = fixed + length
-    return json.loads(text), end + -end % _ALIGN
 
 
 def _cell_number(metres: npt.ArrayLike) -> Ints:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -150,9 +149,9 @@ def test_a_large_missing_index_is_asked_of_a_job_once(
 
 def test_the_worker_builds_what_changed(street: list[Panorama]) -> None:
     finding.keep_up()
-    first = os.stat(finding.index_path()).st_ino
+    first = finding.index_path().stat().st_ino
     finding.keep_up()
-    assert os.stat(finding.index_path()).st_ino == first
+    assert finding.index_path().stat().st_ino == first
     street[3].delete()
     finding.keep_up()
     assert len(panorama_index.load(finding.index_path())) == 99
