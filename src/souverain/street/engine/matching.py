@@ -58,6 +58,16 @@ class _Candidates:
     cost: Floats
 
 
+def feet(network: RoadNetwork, matched: Matched) -> tuple[Floats, Floats]:
+    """The point of the link's axis by each panorama, shape (n, 2), and the link's direction there,
+    degrees from north, shape (n,); NaN where it is on no link."""
+    place = np.full((len(matched.link), 2), np.nan)
+    bearing = np.full(len(matched.link), np.nan)
+    on = matched.link >= 0
+    place[on], bearing[on], _ = _on_links(network, matched.link[on], matched.along_m[on])
+    return place, bearing
+
+
 def courses(xy_m: Floats, sequence: Ints, heading_deg: Floats) -> Floats:
     """The direction of travel at each panorama, degrees from grid north, shape (n,): of the chord
     from the one before to the one after of its sequence (which are side by side, in order); the
