@@ -10,12 +10,13 @@ from souverain.core.rooms import (
     DataClass,
     EventKind,
     Holding,
+    NavigationItem,
     Periodic,
     Permission,
     Reach,
     Room,
 )
-from souverain.street import finding, links
+from souverain.street import arrivals, finding, links
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -59,10 +60,13 @@ ROOM = Room(
         "street.campaign_withdrawn": "Campagne d'images retirée",
         "street.panoramas_linked": "Images d'une campagne reliées",
     },
+    navigation=(
+        NavigationItem("Campagnes d'images", "street:campaigns", "camera", "street.deliver"),
+    ),
     urls="souverain.street.urls",
     api="souverain.street.api:router",
     answers=((queries.nearest_view, finding.nearest_view),),
-    jobs=(finding.build_job, links.link_job),
+    jobs=(arrivals.receive_job, finding.build_job, links.link_job),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
