@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
     EventKind,
     Holding,
+    NavigationItem,
+    Periodic,
     Permission,
     Reach,
     Room,
 )
+from souverain.street import arrivals, finding, links
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -50,8 +56,18 @@ ROOM = Room(
     verbs={
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
+        "street.pictures_received": "Images reçues dans une campagne",
         "street.campaign_withdrawn": "Campagne d'images retirée",
+        "street.panoramas_linked": "Images d'une campagne reliées",
     },
+    navigation=(
+        NavigationItem("Campagnes d'images", "street:campaigns", "camera", "street.deliver"),
+    ),
+    urls="souverain.street.urls",
+    api="souverain.street.api:router",
+    answers=((queries.nearest_view, finding.nearest_view),),
+    jobs=(arrivals.receive_job, finding.build_job, links.link_job),
+    periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
         EventKind("street.asset_confirmed", "Un équipement de la route est confirmé"),
