@@ -51,9 +51,14 @@ ROOM = Room(
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
         "street.campaign_withdrawn": "Campagne d'images retirée",
+        "street.reblurred": "Image de route refloutée",
+        "street.original_read": "Image d'origine lue",
+        "street.blur_requested": "Floutage demandé par un habitant",
+        "street.blur_answered": "Réponse à une demande de floutage",
     },
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
+        EventKind("street.blur_requested", "Un habitant demande un floutage"),
         EventKind("street.asset_confirmed", "Un équipement de la route est confirmé"),
     ),
     holdings=(
@@ -72,6 +77,14 @@ ROOM = Room(
             "Mission d'intérêt public (RGPD, art. 6.1.e)",
             "Au choix de chaque campagne : gardées sous accès restreint ou détruites",
             "Les opérateurs, chaque lecture étant inscrite au journal",
+        ),
+        Holding(
+            "Demandes de floutage des habitants",
+            frozenset({DataClass.PERSONAL}),
+            "Flouter ce qu'une personne ne veut pas voir publié, et le lui prouver",
+            "Obligation légale (RGPD, art. 6.1.c et 17)",
+            "Le contact et le message : jusqu'à la réponse. Le reçu : avec l'image",
+            "Les opérateurs ; le demandeur, par son code",
         ),
     ),
 )
