@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
     EventKind,
     Holding,
+    Periodic,
     Permission,
     Reach,
     Room,
 )
+from souverain.street import finding
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -47,6 +52,8 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE},
         ),
     ),
+    urls="souverain.street.urls",
+    api="souverain.street.api:router",
     verbs={
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
@@ -56,6 +63,11 @@ ROOM = Room(
         "street.blur_requested": "Floutage demandé par un habitant",
         "street.blur_answered": "Réponse à une demande de floutage",
     },
+    urls="souverain.street.urls",
+    api="souverain.street.api:router",
+    answers=((queries.nearest_view, finding.nearest_view),),
+    jobs=(finding.build_job,),
+    periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
         EventKind("street.blur_requested", "Un habitant demande un floutage"),
