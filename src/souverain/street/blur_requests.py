@@ -55,7 +55,7 @@ def ask(
     if panorama is None and not message.strip():
         raise PrivacyError("Dites où c'est : la commune, la route ou la rue, ce qu'on y voit.")
     if panorama is not None:
-        _check(yaw_deg, elevation_deg, width_deg, height_deg)
+        check_direction(yaw_deg, elevation_deg, width_deg, height_deg)
     asked = BlurRequest.objects.create(
         code=new_code(),
         panorama=panorama,
@@ -72,7 +72,9 @@ def ask(
     return asked
 
 
-def _check(yaw_deg: float, elevation_deg: float, width_deg: float, height_deg: float) -> None:
+def check_direction(
+    yaw_deg: float, elevation_deg: float, width_deg: float, height_deg: float
+) -> None:
     """Raises PrivacyError; NaN passes no comparison."""
     if not (-360 <= yaw_deg <= 360 and -90 <= elevation_deg <= 90):
         raise PrivacyError("La direction est impossible : azimut ±360°, élévation ±90°.")
@@ -91,7 +93,7 @@ def place(
     """Say, or mend, where the request is about. Raises PrivacyError."""
     if asked.state != BlurRequest.State.RECEIVED:
         raise PrivacyError("Cette demande a déjà sa réponse.")
-    _check(yaw_deg, elevation_deg, width_deg, height_deg)
+    check_direction(yaw_deg, elevation_deg, width_deg, height_deg)
     asked.panorama = panorama
     asked.yaw_deg, asked.elevation_deg = yaw_deg, elevation_deg
     asked.width_deg, asked.height_deg = width_deg, height_deg

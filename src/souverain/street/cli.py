@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from souverain.street import finding_commands
+from souverain.street import finding_commands, privacy_commands
 
 
 @click.group()
@@ -13,3 +13,5 @@ def cli() -> None:
 
 
 cli.add_command(finding_commands.locate)
+cli.add_command(privacy_commands.blur)
+cli.add_command(privacy_commands.erase)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import simplejpeg
 from django.conf import settings
 from django.core.cache import cache
@@ -194,3 +195,42 @@ def read_original(actor: Actor, panorama: Panorama) -> Iterator[bytes]:
         raise PrivacyError("L'image d'origine n'a pas été gardée.")
     journal.append(actor, "street.original_read", object=f"panorama:{panorama.pk}")
     return derivation.store().read(panorama.original_key)
+
+
+_AROUND = 3.0
+_SHOWN_PX = 1000
+
+
+def outlined(panorama: Panorama, box: Box) -> bytes:
+    """A JPEG of what is published around a box, at most 1000 pixels wide, with the box drawn.
+    Raises PrivacyError, JpegError, FileNotFoundError."""
+    if not panorama.picture_key:
+        raise PrivacyError("Cette image n'a pas encore de copie floutée.")
+    pixels = _pixels(b"".join(derivation.store().read(panorama.picture_key)))
+    height, width = pixels.shape[:2]
+    side = min(max(round(_AROUND * max(box.width, box.height)), 200), height)
+    middle_x, middle_y = box.x + box.width // 2, box.y + box.height // 2
+    top = min(max(middle_y - side // 2, 0), height - side)
+    left = middle_x - side // 2
+    columns = np.arange(left, left + min(side, width)) % width
+    reduction = max(-(-side // _SHOWN_PX), 1)
+    part = pixels[top : top + side : reduction, columns[::reduction]].copy()
+    _draw(
+        part,
+        (box.x - left) // reduction,
+        (box.y - top) // reduction,
+        (box.x + box.width - left) // reduction,
+        (box.y + box.height - top) // reduction,
+    )
+    return bytes(simplejpeg.encode_jpeg(part, 85))
+
+
+def _draw(pixels: Pixels, left: int, top: int, right: int, bottom: int) -> None:
+    """A white frame within a black one: seen on any ground."""
+    for grow, colour in ((3, 0), (2, 0), (1, 255), (0, 255)):
+        x0, y0 = max(left - grow, 0), max(top - grow, 0)
+        x1 = min(right + grow, pixels.shape[1] - 1)
+        y1 = min(bottom + grow, pixels.shape[0] - 1)
+        if x1 > x0 and y1 > y0:
+            pixels[[y0, y1], x0 : x1 + 1] = colour
+            pixels[y0 : y1 + 1, [x0, x1]] = colour
