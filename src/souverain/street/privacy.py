@@ -149,8 +149,8 @@ def reblur(
         replaced = []
         if originals and panorama.original_key:
             # First: a new detector would otherwise bring back from it what was hidden.
-            replaced.append(_replace_original(panorama, boxes))
-        replaced += derivation.replace(panorama, jpeg_blocks.replace_boxes(jpeg, boxes))
+            replaced += _replace_original(panorama, whole)
+        replaced += derivation.replace(panorama, jpeg_blocks.replace_boxes(jpeg, whole))
         with transaction.atomic():
             BlurredBox.objects.bulk_create(
                 BlurredBox(
@@ -174,18 +174,21 @@ def reblur(
     return replaced
 
 
-def _replace_original(panorama: Panorama, boxes: Sequence[Box]) -> Replaced:
-    """Under a new name, which the record takes before the old object goes: a crash loses neither."""
-    store, before = derivation.store(), panorama.original_key
-    jpeg = jpeg_blocks.replace_boxes(b"".join(store.read(before)), boxes)
-    old = store.sha256(before)
-    key = f"{derivation.folder(panorama)}/original-{panorama.version + 1}.jpg"
-    digest = derivation.put(store, key, jpeg)
+def _replace_original(panorama: Panorama, boxes: Sequence[Box]) -> list[Replaced]:
+    """Under a new name, which the record takes before the old objects go, those that a crash left
+    included: a crash loses nothing, and the next blur leaves no copy."""
+    store, where = derivation.store(), derivation.folder(panorama)
+    jpeg = jpeg_blocks.replace_boxes(b"".join(store.read(panorama.original_key)), boxes)
+    key = f"{where}/original-{panorama.version + 1}.jpg"
+    older = [f"{where}/{name}" for name in store.names(where) if name.startswith("original")]
+    before = {name: store.sha256(name) for name in older}
+    after = derivation.put(store, key, jpeg)
     panorama.original_key, panorama.original_bytes = key, len(jpeg)
     panorama.save(update_fields=["original_key", "original_bytes"])
-    if key != before:
-        store.remove(before)
-    return Replaced(before, old, digest)
+    for name in older:
+        if name != key:
+            store.remove(name)
+    return [Replaced(name, digest, after) for name, digest in before.items()]
 
 
 def read_original(actor: Actor, panorama: Panorama) -> Iterator[bytes]:
