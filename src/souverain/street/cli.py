@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from souverain.street import finding_commands, ingest_commands, link_commands
+from souverain.street import finding_commands, ingest_commands, link_commands, privacy_commands
 
 
 @click.group()
@@ -16,3 +16,5 @@ cli.add_command(finding_commands.locate)
 cli.add_command(ingest_commands.ingest)
 cli.add_command(ingest_commands.pose)
 cli.add_command(link_commands.links)
+cli.add_command(privacy_commands.blur)
+cli.add_command(privacy_commands.erase)

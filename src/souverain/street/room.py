@@ -59,6 +59,10 @@ ROOM = Room(
         "street.pictures_received": "Images reçues dans une campagne",
         "street.campaign_withdrawn": "Campagne d'images retirée",
         "street.panoramas_linked": "Images d'une campagne reliées",
+        "street.reblurred": "Image de route refloutée",
+        "street.original_read": "Image d'origine lue",
+        "street.blur_requested": "Floutage demandé par un habitant",
+        "street.blur_answered": "Réponse à une demande de floutage",
     },
     navigation=(
         NavigationItem("Campagnes d'images", "street:campaigns", "camera", "street.deliver"),
@@ -70,6 +74,7 @@ ROOM = Room(
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
+        EventKind("street.blur_requested", "Un habitant demande un floutage"),
         EventKind("street.asset_confirmed", "Un équipement de la route est confirmé"),
     ),
     holdings=(
@@ -88,6 +93,14 @@ ROOM = Room(
             "Mission d'intérêt public (RGPD, art. 6.1.e)",
             "Au choix de chaque campagne : gardées sous accès restreint ou détruites",
             "Les opérateurs, chaque lecture étant inscrite au journal",
+        ),
+        Holding(
+            "Demandes de floutage des habitants",
+            frozenset({DataClass.PERSONAL}),
+            "Flouter ce qu'une personne ne veut pas voir publié, et le lui prouver",
+            "Obligation légale (RGPD, art. 6.1.c et 17)",
+            "Le contact et le message : jusqu'à la réponse. Le reçu : avec l'image",
+            "Les opérateurs ; le demandeur, par son code",
         ),
     ),
 )

@@ -51,7 +51,7 @@ class Box:
 def best_of_overlapping(
     boxes: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], overlap: float
 ) -> npt.NDArray[np.intp]:
-    """Non-maximum suppression: indices of the boxes to keep, best score first.
+    """Non-maximum suppression: indices of the boxes to keep, best score (or other rank) first.
 
     `boxes` is (n, 4): left, top, right, bottom. A box goes when it shares more than `overlap` of
     the smaller of the two areas with a better one (not of their union: a half face cut by a tile's

@@ -3,8 +3,8 @@ no graphics card."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,8 +23,22 @@ INHABITED = Band(50.0, -75.0)
 WINDOW, OVERLAP = 640, 96
 SCALE = 1.5
 """Windows are enlarged: at full resolution as it is, faces of 16 px are missed (docs)."""
-COARSE_WINDOW, COARSE_OVERLAP, COARSE_SCALE = 2560, 640, 0.3
-"""A second look from afar, for what is larger than the overlap of the first."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Windows of `size` pixels, `overlap` of them shared, seen `scale` times as large."""
+
+    size: int
+    overlap: int
+    scale: float
+
+
+FINE = Look(WINDOW, OVERLAP, SCALE)
+MIDDLE = Look(1280, 320, 0.75)
+"""A plate is wider than the overlap of the fine look: cut in two, it reads as nothing."""
+COARSE = Look(2560, 640, 0.3)
+"""For what is larger still."""
 FACE_THRESHOLD = 0.1
 LARGE_FACE_PX, LARGE_FACE_THRESHOLD = 40, 0.25
 """A large face is found surely; what is large and doubtful is a cloud."""
@@ -66,7 +80,9 @@ class LocalDetector:
         return [*self.faces(pixels), *self.plates(pixels)]
 
     def faces(self, pixels: Pixels) -> list[Box]:
-        boxes, scores = _everywhere(pixels, self._find_faces, FACE_THRESHOLD)
+        boxes, scores = _everywhere(pixels, self._find_faces, FACE_THRESHOLD, (FINE, COARSE))
+        kept = best_of_overlapping(boxes, scores, SAME)
+        boxes, scores = boxes[kept], scores[kept]
         return [
             _box(corners, "face", score).grown(FACE_MARGIN)
             for corners, score in zip(boxes, scores, strict=True)
@@ -79,11 +95,15 @@ class LocalDetector:
         return boxes[kept], scores[kept]
 
     def plates(self, pixels: Pixels) -> list[Box]:
-        boxes, scores = _everywhere(pixels, self._texts, TEXT_THRESHOLD)
-        found = [
-            _box(corners, "plate", score) for corners, score in zip(boxes, scores, strict=True)
-        ]
-        return [_whole_plate(box) for box in found if self._is_plate(pixels, box)]
+        """Every look's lines are judged, before overlapping ones are dropped: a larger false one
+        must not hide a plate."""
+        looks = (FINE, MIDDLE, COARSE)
+        corners, scores = _everywhere(pixels, self._texts, TEXT_THRESHOLD, looks)
+        found = [_box(c, "plate", score) for c, score in zip(corners, scores, strict=True)]
+        plates = [n for n, box in enumerate(found) if self._is_plate(pixels, box)]
+        areas = np.array([found[n].width * found[n].height for n in plates], float)
+        kept = best_of_overlapping(corners[plates], areas, SAME)
+        return [_whole_plate(found[plates[n]]) for n in kept]
 
     def _is_plate(self, pixels: Pixels, box: Box) -> bool:
         columns = np.arange(box.x, box.x + box.width) % pixels.shape[1]
@@ -92,27 +112,26 @@ class LocalDetector:
 
 
 def _everywhere(
-    pixels: Pixels, detector: Callable[[Pixels, float, float], Found], threshold: float
+    pixels: Pixels,
+    detector: Callable[[Pixels, float, float], Found],
+    threshold: float,
+    looks: Sequence[Look],
 ) -> Found:
-    """Boxes (n, 4) and scores (n,) over both looks, each thing once."""
+    """Boxes (n, 4) and scores (n,) of all looks; a thing comes as often as it was seen."""
     height, width = pixels.shape[:2]
     # Only the whole sphere is twice as wide as high: another picture has no seam, and no sky.
     wraps = width == 2 * height
     band = INHABITED.rows(height) if wraps else (0, height)
     boxes, scores = [np.zeros((0, 4))], [np.zeros(0)]
-    for size, overlap, scale in (
-        (WINDOW, OVERLAP, SCALE),
-        (COARSE_WINDOW, COARSE_OVERLAP, COARSE_SCALE),
-    ):
-        for x, y, part in windows(pixels, band, size, overlap, wraps=wraps):
-            found, score = detector(part, threshold, scale)
+    for look in looks:
+        for x, y, part in windows(pixels, band, look.size, look.overlap, wraps=wraps):
+            found, score = detector(part, threshold, look.scale)
             boxes.append(found + np.array((x, y, x, y)))
             scores.append(score)
-    corners, score = np.concatenate(boxes), np.concatenate(scores)
+    corners = np.concatenate(boxes)
     if wraps:  # what was seen only beyond the right edge is at the left
         corners[corners[:, 0] >= width] -= (width, 0, width, 0)
-    kept = best_of_overlapping(corners, score, SAME)
-    return corners[kept], score[kept]
+    return corners, np.concatenate(scores)
 
 
 def _box(corners: npt.NDArray[np.float64], kind: str, score: float) -> Box:
@@ -122,12 +141,13 @@ def _box(corners: npt.NDArray[np.float64], kind: str, score: float) -> Box:
 
 
 def _whole_plate(text: Box) -> Box:
-    """The plate around its characters: half their height more on every side."""
-    margin = -(-min(text.height, text.width) // 2)
+    """The plate around its characters: the bands at both ends, and what blur nibbled."""
+    lines = min(text.height, text.width)
+    beside, above = -(-9 * lines // 10), -(-lines // 2)
     return replace(
         text,
-        x=text.x - margin,
-        y=text.y - margin,
-        width=text.width + 2 * margin,
-        height=text.height + 2 * margin,
+        x=text.x - beside,
+        y=text.y - above,
+        width=text.width + 2 * beside,
+        height=text.height + 2 * above,
     )

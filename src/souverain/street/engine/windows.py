@@ -33,8 +33,8 @@ def windows(
     width = pixels.shape[1]
     top, bottom = band
     across = width + overlap if wraps and width > size else width
-    for y in _starts(bottom - top, size, overlap):
-        for x in _starts(across, size, overlap):
+    for y in starts(bottom - top, size, overlap):
+        for x in starts(across, size, overlap):
             rows = pixels[top + y : min(top + y + size, bottom)]
             end = min(x + size, across)
             part = rows[:, x : min(end, width)]
@@ -43,7 +43,7 @@ def windows(
             yield x, top + y, part
 
 
-def _starts(length: int, size: int, overlap: int) -> list[int]:
+def starts(length: int, size: int, overlap: int) -> list[int]:
     """Evenly spread, so that every window is full and no overlap is less than asked."""
     if length <= size:
         return [0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
+
+from souverain.street.engine import detection
+from souverain.street.engine.boxes import Box
+from souverain.street.engine.windows import starts
 
 Pixels = npt.NDArray[np.uint8]
 DATA = Path(os.environ.get("SOUVERAIN_TEST_DATA") or "../shared/data") / "street"
@@ -37,6 +42,9 @@ class Planted:
     height: float
     kind: str
     condition: str
+    size_px: int = 0
+    place: str = "open"
+    """`seam` across ±180°, `border` across a window's border, otherwise `open`."""
 
 
 @functools.cache
@@ -151,6 +159,73 @@ def paste(
     share = opacity[..., None] / 255
     panorama[rows, columns] = np.rint(panorama[rows, columns] * (1 - share) + image * share)
     return (x + inner[0], y + inner[1], inner[2], inner[3])
+
+
+FACE_SIZES = (12, 16, 20, 24, 32, 48)
+PLATE_SIZES = (10, 14, 18, 24, 32)
+_CELL = (300, 190)
+
+
+def plant(
+    panorama: Pixels,
+    kind: str,
+    random: np.random.Generator,
+    *,
+    most: int = 1000,
+    faces: tuple[tuple[int, int, int, int], ...] = PROOF,
+) -> list[Planted]:
+    """Fill a panorama, in place, with things of one kind: every size under every condition, one
+    in each cell of a grid between 35° above and 60° below the horizon, the last column across the
+    seam. Says what is where."""
+    height, width = panorama.shape[:2]
+    top, bottom = int(height * 55 / 180), int(height * 150 / 180)
+    cells = [
+        (column * _CELL[0], row)
+        for row in range(top, bottom - _CELL[1], _CELL[1])
+        for column in range(width // _CELL[0] - 1)
+    ]
+    cells += [(width, row) for row in range(top, bottom - _CELL[1], _CELL[1])]
+    sizes = FACE_SIZES if kind == "face" else PLATE_SIZES
+    planted = []
+    for n in random.permutation(len(cells))[:most]:
+        size = sizes[len(planted) % len(sizes)]
+        condition = CONDITIONS[len(planted) // len(sizes) % len(CONDITIONS)]
+        old = kind == "plate" and bool(random.random() < 0.3)
+        thing = (
+            face(faces[int(random.integers(len(faces)))], size)
+            if kind == "face"
+            else plate(plate_text(random, old=old), size, old=old)
+        )
+        thing = under(condition, *thing, random)
+        x, y = cells[n]
+        if x == width:  # the middle of the thing on the seam
+            x = round(width - thing[2][0] - thing[2][2] / 2)
+        else:
+            x += int(random.integers(1, _CELL[0] - thing[0].shape[1]))
+        y += int(random.integers(0, _CELL[1] - thing[0].shape[0]))
+        where = paste(panorama, thing, x, y)
+        planted.append(Planted(*where, kind, condition, size, _place(where, height, width)))
+    return planted
+
+
+def _place(where: tuple[float, ...], height: int, width: int) -> str:
+    x, y, w, h = where
+    if x < width < x + w:
+        return "seam"
+    size, overlap = detection.WINDOW, detection.OVERLAP
+    top, bottom = detection.INHABITED.rows(height)
+    columns = [c + e for c in starts(width + overlap, size, overlap) for e in (0, size)]
+    rows = [top + r + e for r in starts(bottom - top, size, overlap) for e in (0, size)]
+    cut = any(x < c < x + w for c in columns) or any(y < r < y + h for r in rows)
+    return "border" if cut else "open"
+
+
+def hidden(boxes: Iterable[Box], height: int, width: int) -> npt.NDArray[np.bool_]:
+    """The pixels that lie in a box."""
+    mask = np.zeros((height, width), bool)
+    for box in boxes:
+        mask[box.y : box.y + box.height, box.x : box.x + box.width] = True
+    return mask
 
 
 def covered(planted: Planted, mask: npt.NDArray[np.bool_]) -> float:
