@@ -15,7 +15,7 @@ from souverain.core.rooms import (
     Reach,
     Room,
 )
-from souverain.street import finding, links
+from souverain.street import delivery_audit, finding, links
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -56,12 +56,13 @@ ROOM = Room(
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
         "street.campaign_withdrawn": "Campagne d'images retirée",
+        "street.delivery_audited": "Livraison d'images contrôlée",
         "street.panoramas_linked": "Images d'une campagne reliées",
     },
     urls="souverain.street.urls",
     api="souverain.street.api:router",
     answers=((queries.nearest_view, finding.nearest_view),),
-    jobs=(finding.build_job, links.link_job),
+    jobs=(finding.build_job, links.link_job, delivery_audit.audit_job),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
