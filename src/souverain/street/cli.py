@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from souverain.street import finding_commands, ingest_commands, link_commands, privacy_commands
+from souverain.street import audit_commands, finding_commands, ingest_commands, link_commands, privacy_commands
 
 
 @click.group()
@@ -12,6 +12,7 @@ def cli() -> None:
     """Les routes du département en images à 360°."""
 
 
+cli.add_command(audit_commands.audit)
 cli.add_command(finding_commands.locate)
 cli.add_command(ingest_commands.ingest)
 cli.add_command(ingest_commands.pose)

@@ -16,7 +16,7 @@ from souverain.core.rooms import (
     Reach,
     Room,
 )
-from souverain.street import arrivals, finding, links
+from souverain.street import arrivals, delivery_audit, finding, links
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -58,6 +58,7 @@ ROOM = Room(
         "street.campaign_published": "Campagne d'images publiée",
         "street.pictures_received": "Images reçues dans une campagne",
         "street.campaign_withdrawn": "Campagne d'images retirée",
+        "street.delivery_audited": "Livraison d'images contrôlée",
         "street.panoramas_linked": "Images d'une campagne reliées",
         "street.reblurred": "Image de route refloutée",
         "street.original_read": "Image d'origine lue",
@@ -71,6 +72,7 @@ ROOM = Room(
     api="souverain.street.api:router",
     answers=((queries.nearest_view, finding.nearest_view),),
     jobs=(arrivals.receive_job, finding.build_job, links.link_job),
+    jobs=(finding.build_job, links.link_job, delivery_audit.audit_job),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
