@@ -108,7 +108,7 @@ _STEEL, _BARK = (120, 124, 128), (92, 74, 58)
 
 def street(spacing_m: float = 5.0) -> Street:
     """The street: twelve stops along it and six on the crossing one, the marks, signs and trees."""
-    fiducials = []
+    fiducials: list[Fiducial] = []
     for rank, s in enumerate((2.0, 9.0, 16.0, 22.5, 37.5, 44.0, 50.0, 57.0)):
         for side in (-1, 1):
             z = (1.2, 2.1, 3.2)[(rank + (side > 0)) % 3]
