@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
+from souverain.street import finding_commands
+
 
 @click.group()
 def cli() -> None:
     """Les routes du département en images à 360°."""
+
+
+cli.add_command(finding_commands.locate)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
     EventKind,
     Holding,
+    Periodic,
     Permission,
     Reach,
     Room,
 )
+from souverain.street import finding
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -52,6 +57,11 @@ ROOM = Room(
         "street.campaign_published": "Campagne d'images publiée",
         "street.campaign_withdrawn": "Campagne d'images retirée",
     },
+    urls="souverain.street.urls",
+    api="souverain.street.api:router",
+    answers=((queries.nearest_view, finding.nearest_view),),
+    jobs=(finding.build_job,),
+    periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
         EventKind("street.asset_confirmed", "Un équipement de la route est confirmé"),
