@@ -52,6 +52,8 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE},
         ),
     ),
+    urls="souverain.street.urls",
+    api="souverain.street.api:router",
     verbs={
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
