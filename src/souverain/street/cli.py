@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from souverain.street import finding_commands
+from souverain.street import finding_commands, measure_commands
 
 
 @click.group()
@@ -13,3 +13,4 @@ def cli() -> None:
 
 
 cli.add_command(finding_commands.locate)
+cli.add_command(measure_commands.triangulate)

@@ -194,6 +194,35 @@ class Intersections:
     leverage: Floats  # (m, n, 3, 3): what a shift of each ray's start does to the point
     refused: list[Reason | None]
 
+    def __getitem__(self, index: int) -> Intersections:
+        """That set alone (m = 1)."""
+        one = slice(index, index + 1)
+        return Intersections(
+            self.points_m[one],
+            self.covariance_m2[one],
+            self.chi2[one],
+            self.p_value[one],
+            self.angle_deg[one],
+            self.depths_m[one],
+            self.leverage[one],
+            self.refused[one],
+        )
+
+    def refusal(self, index: int) -> Refused | None:
+        """Why that set gives no point, with figures."""
+        reason = self.refused[index]
+        if reason is None:
+            return None
+        detail = ""
+        if reason is Reason.THIN:
+            detail = f"Elles ne font que {self.angle_deg[index]:.1f}° entre elles."
+        elif reason is Reason.UNSURE:
+            sigma = worst_sigma(self.covariance_m2[index])
+            detail = f"À {sigma * 100:.0f} cm près, à {self.depths_m[index].max():.0f} m."
+        return Refused(
+            reason, detail.replace(".", ",", detail.count(".") - 1), self.points_m[index]
+        )
+
 
 @dataclass(frozen=True)
 class Point:
@@ -356,9 +385,9 @@ def triangulate(rays: Sequence[Ray]) -> Point:
         raise Refused(Reason.ALONE)
     whole = bundle_of(rays)
     left_out, found = disagreeing(whole, intersect(whole))
-    reason, guess = found.refused[0], found.points_m[0]
-    if reason is not None:
-        raise Refused(reason, _detail(reason, found), guess)
+    refusal, guess = found.refusal(0), found.points_m[0]
+    if refusal is not None:
+        raise refusal
     if found.p_value[0] < SIGNIFICANCE:
         raise Refused(Reason.DISAGREE, "Visez-le de nouveau dans chaque vue.", guess)
     kept = [index for index in range(len(rays)) if index not in left_out]
@@ -380,15 +409,6 @@ def triangulate(rays: Sequence[Ray]) -> Point:
         tuple(float(depth) for depth in found.depths_m[0]),
         left_out,
     )
-
-
-def _detail(reason: Reason, found: Intersections) -> str:
-    if reason is Reason.THIN:
-        return f"Elles ne font que {found.angle_deg[0]:.1f}° entre elles.".replace(".", ",", 1)
-    if reason is Reason.UNSURE:
-        sigma = worst_sigma(found.covariance_m2)[0]
-        return f"À {sigma * 100:.0f} cm près, à {found.depths_m[0].max():.0f} m."
-    return ""
 
 
 @dataclass(frozen=True)
