@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
+from souverain.street.inventory_commands import compare, items
+
 
 @click.group()
 def cli() -> None:
     """Les routes du département en images à 360°."""
+
+
+cli.add_command(items)
+cli.add_command(compare)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from souverain.core import queries
+from souverain.core.queries import PageLink
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
@@ -27,6 +29,13 @@ _ROADS = {
     Role.SUPERVISOR: Reach.EVERYWHERE,
 }
 
+
+def _asset_links(identifier: str) -> tuple[PageLink, ...]:
+    from souverain.street import inventory
+
+    return inventory.asset_links(identifier)
+
+
 ROOM = Room(
     name="street",
     title="Côte-d'Or Street",
@@ -51,7 +60,20 @@ ROOM = Room(
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
         "street.campaign_withdrawn": "Campagne d'images retirée",
+        "street.item_recorded": "Objet de la route relevé",
+        "street.item_seen": "Objet de la route visé dans une autre vue",
+        "street.item_described": "Objet de la route décrit",
+        "street.item_photographed": "Photo jointe à un objet de la route",
+        "street.item_judged": "État d'un objet de la route changé",
+        "street.item_undone": "Changement d'état d'un objet de la route annulé",
+        "street.detections_taken": "Détections importées dans l'inventaire",
+        "street.work_ordered": "Travaux demandés",
+        "street.work_done": "Travaux faits",
+        "street.work_cancelled": "Travaux annulés",
     },
+    answers=((queries.asset_links, _asset_links),),
+    urls="souverain.street.urls",
+    api="souverain.street.api:router",
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
         EventKind("street.asset_confirmed", "Un équipement de la route est confirmé"),
@@ -72,6 +94,14 @@ ROOM = Room(
             "Mission d'intérêt public (RGPD, art. 6.1.e)",
             "Au choix de chaque campagne : gardées sous accès restreint ou détruites",
             "Les opérateurs, chaque lecture étant inscrite au journal",
+        ),
+        Holding(
+            "Inventaire de la route : objets, défauts, photos et ordres de travaux",
+            frozenset({DataClass.INTERNAL, DataClass.PERSONAL}),
+            "Entretenir les routes",
+            "Mission d'intérêt public (RGPD, art. 6.1.e)",
+            "Tant que la route est entretenue ; l'auteur d'un relevé, tant qu'il a un compte",
+            "Les agents du département, et chaque commune pour ce qui est chez elle",
         ),
     ),
 )

@@ -24,6 +24,9 @@ import numpy.typing as npt
 from scipy.spatial import KDTree
 from scipy.stats import chi2
 
+from souverain.street.engine import triangulation
+from souverain.street.engine.triangulation import Bundles, cross_matrix
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -33,8 +36,6 @@ REACH_M = 30.0
 """Beyond this, a ray of a panorama tells nothing about a road's furniture."""
 VAGUE_M = 3.0
 """An estimate whose worst sigma is above this is merged with nothing."""
-MIN_ANGLE_DEG = 2.0
-"""Thinner triangles place nothing."""
 _AS_GOOD = float(chi2.ppf(0.95, 1))
 """Two explanations whose χ² differ by less are as good as each other."""
 _UNKNOWN_M2 = 1e8
@@ -54,21 +55,17 @@ class Placed:
     """The panoramas that show it."""
 
 
-@dataclass(frozen=True, eq=False)
-class Ray:
-    """One view points at an object of one kind."""
+@dataclass(frozen=True)
+class Sighted:
+    """One view points at an object of one kind. The view is the ray's camera, by its key."""
 
     identifier: str
-    view: str
     kind: str
-    origin_m: Floats
-    """Shape (3,): where the camera is."""
-    direction: Floats
-    """Shape (3,): towards the object, in the world's frame, of any length."""
-    covariance_m2: Floats
-    """Shape (3, 3): of the origin."""
-    sigma_rad: float
-    """Of the direction (attitude and click together), about both axes."""
+    ray: triangulation.Ray
+
+    @property
+    def view(self) -> str:
+        return str(self.ray.camera.key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,23 +305,47 @@ def _doubt(kind: str, first: _Cluster, second: _Cluster) -> Doubt:
 
 
 @dataclass(frozen=True, eq=False)
-class _Bundle:
+class _Sightings:
     """The rays of one kind as arrays, in the order of their identifiers."""
 
     identifiers: tuple[str, ...]
     views: Ints
+    """Shape (n,): indices of `view_names`."""
     view_names: tuple[str, ...]
-    origins_m: Floats
+    rays: Bundles
+    """n sets of one ray."""
     axes: Floats
     """Shape (n, 2, 3): two unit vectors across each ray."""
-    directions: Floats
-    across_m2: Floats
-    """Shape (n, 2, 2): the origin's covariance across the ray."""
-    sigma_rad: Floats
+
+    @property
+    def starts_m(self) -> Floats:
+        return self.rays.positions_m[:, 0]
+
+    def off(self, chosen: Ints, points_m: Floats) -> tuple[Floats, Floats, Floats]:
+        """How points, shape (n, 3) or (3,), lie off some rays: metres across, shape (n, 2), the
+        covariance that the rays give it, shape (n, 2, 2), and how far along, shape (n,)."""
+        rays, axes = self.rays[chosen], self.axes[chosen]
+        delta = points_m - rays.positions_m[:, 0]
+        along = np.einsum("nk,nk->n", delta, rays.directions[:, 0])
+        turned = cross_matrix(rays.directions[:, 0]) * along[:, None, None]
+        full = rays.position_m2[:, 0] + turned @ rays.rotation_rad2[:, 0] @ turned.mT
+        return np.einsum("nik,nk->ni", axes, delta), axes @ full @ axes.mT, along
+
+    def meet(self, groups: Ints) -> triangulation.Intersections:
+        """Where groups of m rays meet, shape (g, m)."""
+        rays = self.rays
+        return triangulation.intersect(
+            Bundles(
+                rays.positions_m[groups, 0],
+                rays.directions[groups, 0],
+                rays.position_m2[groups, 0],
+                rays.rotation_rad2[groups, 0],
+            )
+        )
 
 
 def merge_rays(
-    rays: Iterable[Ray], confidence: float = CONFIDENCE, reach_m: float = REACH_M
+    rays: Iterable[Sighted], confidence: float = CONFIDENCE, reach_m: float = REACH_M
 ) -> Merged:
     """Find the objects that rays of different views meet at.
 
@@ -333,7 +354,7 @@ def merge_rays(
     seldom supported by a third view. Where two views alone cannot tell which rays go together,
     nothing is placed and the rays are `unplaced`. Raises ValueError as `merge_positions` does.
     """
-    by_kind: dict[str, list[Ray]] = defaultdict(list)
+    by_kind: dict[str, list[Sighted]] = defaultdict(list)
     seen: set[str] = set()
     for ray in rays:
         if ray.identifier in seen:
@@ -344,160 +365,115 @@ def merge_rays(
     doubts: list[Doubt] = []
     unplaced: list[str] = []
     for kind in sorted(by_kind):
-        bundle = _bundle(sorted(by_kind[kind], key=lambda ray: ray.identifier))
-        clusters, left = _intersections(bundle, confidence, reach_m)
+        of_kind = sorted(by_kind[kind], key=lambda ray: ray.identifier)
+        clusters, left = _intersections(_sightings(of_kind), confidence, reach_m)
         items += [_item(kind, cluster) for cluster in clusters]
         doubts += _doubts(kind, clusters, confidence)
         unplaced += left
     return Merged(tuple(items), tuple(doubts), tuple(sorted(unplaced)))
 
 
-def _bundle(rays: Sequence[Ray]) -> _Bundle:
-    names = tuple(sorted({ray.view for ray in rays}))
+def _sightings(seen: Sequence[Sighted]) -> _Sightings:
+    for one in seen:
+        camera = one.ray.camera
+        numbers = (
+            *camera.position_m,
+            *(camera.heading_deg, camera.pitch_deg, camera.roll_deg),
+            *(one.ray.yaw_deg, one.ray.elevation_deg),
+        )
+        sigmas = (camera.sigma_xy_m, camera.sigma_z_m, one.ray.sigma_click_deg)
+        if not (np.isfinite(numbers).all() and np.isfinite(sigmas).all() and min(sigmas) > 0):
+            raise ValueError(f"the ray {one.identifier} points nowhere")
+    names = tuple(sorted({one.view for one in seen}))
     number = {name: i for i, name in enumerate(names)}
-    directions = np.array([ray.direction for ray in rays], float)
-    origins = np.array([ray.origin_m for ray in rays], float)
-    covariances = np.array([ray.covariance_m2 for ray in rays], float)
-    sigma = np.array([ray.sigma_rad for ray in rays], float)
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    bad = ~(np.isfinite(directions).all(1) & np.isfinite(origins).all(1) & (lengths[:, 0] > 0))
-    bad |= ~(np.isfinite(covariances).all((1, 2)) & (sigma > 0))
-    if bad.any():
-        raise ValueError(f"the ray {rays[int(np.argmax(bad))].identifier} points nowhere")
-    directions = directions / lengths
-    # Any vector that is not along the ray gives the first axis across it.
-    aside = np.eye(3)[np.argmin(np.abs(directions), axis=1)]
-    first = np.cross(directions, aside)
-    first /= np.linalg.norm(first, axis=1, keepdims=True)
-    axes = np.stack([first, np.cross(directions, first)], 1)
-    across = axes @ covariances @ axes.transpose(0, 2, 1)
-    return _Bundle(
-        tuple(ray.identifier for ray in rays),
-        np.array([number[ray.view] for ray in rays], np.int64),
+    rays = triangulation.bundle_of([one.ray for one in seen])
+    each = Bundles(*(np.swapaxes(array, 0, 1) for array in vars(rays).values()))
+    return _Sightings(
+        tuple(one.identifier for one in seen),
+        np.array([number[one.view] for one in seen], np.int64),
         names,
-        origins,
-        axes,
-        directions,
-        across,
-        sigma,
+        each,
+        triangulation.across(each.directions[:, 0]).mT,
     )
 
 
-def _fix(bundle: _Bundle, groups: Ints) -> tuple[Floats, Floats, Floats, Floats]:
-    """Least squares of groups of m rays, shape (g, m) → points (g, 3), their covariances
-    (g, 3, 3), the χ² of each ray (g, m), how far along each ray (g, m).
-
-    A ray constrains a point across itself, with the variance of its origin plus (range · σ)²."""
-    origins, axes = bundle.origins_m[groups], bundle.axes[groups]
-    directions, across = bundle.directions[groups], bundle.across_m2[groups]
-    sigma = bundle.sigma_rad[groups]
-    centre = origins.mean(1, keepdims=True)
-    local = origins - centre  # Lambert-93 northings leave too few digits otherwise
-    offset = np.einsum("gmik,gmk->gmi", axes, local)
-    ranges = np.full(groups.shape, 10.0)
-    for _ in range(4):  # the weights need the ranges, which need the point
-        variance = across + (np.maximum(ranges, 0.5) * sigma)[..., None, None] ** 2 * np.eye(2)
-        weight = np.linalg.inv(variance)
-        information = np.einsum("gmik,gmij,gmjl->gkl", axes, weight, axes)
-        information += 1e-12 * np.eye(3)  # parallel rays: a point, with no worth
-        covariance = np.linalg.inv(information)
-        pull = np.einsum("gmik,gmij,gmj->gk", axes, weight, offset)
-        point = np.einsum("gkl,gl->gk", covariance, pull)
-        ranges = np.einsum("gmk,gmk->gm", point[:, None, :] - local, directions)
-    residual = np.einsum("gmik,gk->gmi", axes, point) - offset
-    chi = np.einsum("gmi,gmij,gmj->gm", residual, weight, residual)
-    return point + centre[:, 0], covariance, chi, ranges
-
-
-def _hypotheses(bundle: _Bundle, confidence: float, reach_m: float) -> tuple[Ints, Floats, Floats]:
-    """The pairs of rays of two views that meet in front of both, within reach, shape (h, 2);
-    where, shape (h, 3); and the χ² of the meeting, shape (h,)."""
-    pairs = KDTree(bundle.origins_m).query_pairs(2 * reach_m, output_type="ndarray")
-    pairs = pairs[bundle.views[pairs[:, 0]] != bundle.views[pairs[:, 1]]]
-    cosine = np.einsum("nk,nk->n", bundle.directions[pairs[:, 0]], bundle.directions[pairs[:, 1]])
-    pairs = pairs[np.abs(cosine) < np.cos(np.radians(MIN_ANGLE_DEG))]
-    if not len(pairs):
-        return np.empty((0, 2), np.int64), np.empty((0, 3)), np.empty(0)
-    points, covariances, chi, ranges = _fix(bundle, pairs)
-    meets = (chi.sum(1) <= gate(1, confidence)) & (ranges > 0).all(1) & (ranges < reach_m).all(1)
-    meets &= np.linalg.eigvalsh(covariances)[:, -1] <= VAGUE_M**2
-    return pairs[meets].astype(np.int64), points[meets], chi.sum(1)[meets]
+def _hypotheses(
+    seen: _Sightings, confidence: float, reach_m: float
+) -> tuple[Ints, triangulation.Intersections]:
+    """The pairs of rays of two views that meet within reach, shape (h, 2), and where."""
+    pairs = KDTree(seen.starts_m).query_pairs(2 * reach_m, output_type="ndarray").astype(np.int64)
+    pairs = pairs[seen.views[pairs[:, 0]] != seen.views[pairs[:, 1]]]
+    met = seen.meet(pairs)
+    good = np.array([reason is None for reason in met.refused], bool)
+    good &= (met.chi2 <= gate(1, confidence)) & (met.depths_m < reach_m).all(1)
+    return pairs[good], seen.meet(pairs[good])
 
 
 def _support(
-    bundle: _Bundle, seed: Ints, free: npt.NDArray[np.bool_], around: Ints, confidence: float
+    seen: _Sightings, seed: Ints, free: npt.NDArray[np.bool_], around: Ints, confidence: float
 ) -> tuple[Ints, Floats, Floats]:
     """The rays, at most one a view, that go through the meeting of `seed`; the point and its
     covariance."""
     group = seed
+    others = around[free[around] & ~np.isin(seen.views[around], seen.views[seed])]
     for _ in range(2):
-        points, covariances, _, _ = _fix(bundle, group[None, :])
-        others = around[free[around] & ~np.isin(bundle.views[around], bundle.views[seed])]
-        delta = points[0] - bundle.origins_m[others]
-        ranges = np.einsum("nk,nk->n", delta, bundle.directions[others])
-        axes = bundle.axes[others]
-        residual = np.einsum("nik,nk->ni", axes, delta)
-        variance = (
-            bundle.across_m2[others]
-            + (np.maximum(ranges, 0.5) * bundle.sigma_rad[others])[:, None, None] ** 2 * np.eye(2)
-            + axes @ covariances[0] @ axes.transpose(0, 2, 1)
-        )
+        met = seen.meet(group[None, :])
+        residual, variance, along = seen.off(others, met.points_m[0])
+        axes = seen.axes[others]
+        variance = variance + axes @ met.covariance_m2[0] @ axes.mT
         fit = np.einsum("ni,nij,nj->n", residual, np.linalg.inv(variance), residual)
-        good = (fit <= gate(2, confidence)) & (ranges > 0)
+        good = (fit <= gate(2, confidence)) & (along > 0)
         order = np.argsort(fit[good], kind="stable")
-        _, first = np.unique(bundle.views[others[good]][order], return_index=True)
+        _, first = np.unique(seen.views[others[good]][order], return_index=True)
         group = np.sort(np.concatenate([seed, others[good][order][first]]))
-    points, covariances, _, _ = _fix(bundle, group[None, :])
-    return group, points[0], covariances[0]
+    met = seen.meet(group[None, :])
+    return group, met.points_m[0], met.covariance_m2[0]
 
 
 def _views_that_fit(
-    bundle: _Bundle, points: Floats, around: list[Ints], confidence: float
+    seen: _Sightings, points_m: Floats, around: list[Ints], confidence: float
 ) -> list[int]:
     """How many views have a ray that goes by each point, shape (h, 3), wherever its own error
     lets it."""
-    h = np.repeat(np.arange(len(points)), [len(near) for near in around])
+    h = np.repeat(np.arange(len(points_m)), [len(near) for near in around])
     rays = np.concatenate(around)
-    delta = points[h] - bundle.origins_m[rays]
-    ranges = np.einsum("nk,nk->n", delta, bundle.directions[rays])
-    residual = np.einsum("nik,nk->ni", bundle.axes[rays], delta)
+    residual, variance, along = seen.off(rays, points_m[h])
     # The point's own error is like the ray's: twice the variance.
-    variance = bundle.across_m2[rays].trace(axis1=1, axis2=2) / 2
-    variance = 2 * (variance + (np.maximum(ranges, 0.5) * bundle.sigma_rad[rays]) ** 2)
-    fits = ((residual**2).sum(1) <= gate(2, confidence) * variance) & (ranges > 0)
-    seen = np.unique(np.stack([h[fits], bundle.views[rays[fits]]], 1), axis=0)
-    return np.bincount(seen[:, 0], minlength=len(points)).tolist()
+    fit = np.einsum("ni,nij,nj->n", residual, np.linalg.inv(2 * variance), residual)
+    fits = (fit <= gate(2, confidence)) & (along > 0)
+    views = np.unique(np.stack([h[fits], seen.views[rays[fits]]], 1), axis=0)
+    return [int(count) for count in np.bincount(views[:, 0], minlength=len(points_m))]
 
 
 def _intersections(
-    bundle: _Bundle, confidence: float, reach_m: float
+    seen: _Sightings, confidence: float, reach_m: float
 ) -> tuple[list[_Cluster], list[str]]:
-    pairs, points, misfits = _hypotheses(bundle, confidence, reach_m)
-    free = np.ones(len(bundle.identifiers), bool)
+    """The objects that rays of one kind meet at, and the rays that are left."""
+    pairs, met = _hypotheses(seen, confidence, reach_m)
+    free = np.ones(len(seen.identifiers), bool)
     if not len(pairs):
-        return [], list(bundle.identifiers)
-    tree = KDTree(bundle.origins_m)
-    around = [np.array(sorted(near), np.int64) for near in tree.query_ball_point(points, reach_m)]
+        return [], list(seen.identifiers)
+    near = KDTree(seen.starts_m).query_ball_point(met.points_m, reach_m)
+    around = [np.array(sorted(rays), np.int64) for rays in near]
     of_ray: dict[int, list[int]] = defaultdict(list)
     for h, (first, second) in enumerate(pairs.tolist()):
         of_ray[first].append(h)
         of_ray[second].append(h)
-
     # Counted generously first; a hypothesis is weighed exactly when its turn comes.
-    supports = dict(enumerate(_views_that_fit(bundle, points, around, confidence)))
-    heap = [(-views, float(misfits[h]), h) for h, views in supports.items()]
+    supports = dict(enumerate(_views_that_fit(seen, met.points_m, around, confidence)))
+    heap = [(-views, float(met.chi2[h]), h) for h, views in supports.items()]
     heapq.heapify(heap)
     found: list[_Cluster] = []
     while heap:
         views, misfit, h = heapq.heappop(heap)
         if not free[pairs[h]].all():
             continue
-        group, point, covariance = _support(bundle, pairs[h], free, around[h], confidence)
+        group, point, covariance = _support(seen, pairs[h], free, around[h], confidence)
         if len(group) < -views:  # others took some of its rays
             supports[h] = len(group)
             heapq.heappush(heap, (-len(group), misfit, h))
             continue
-        if len(group) == 2 and _is_ambiguous(bundle, pairs, points, of_ray, free, supports, h):
+        if len(group) == 2 and _is_ambiguous(met, pairs, of_ray, free, supports, h):
             continue
         free[group] = False
         information = _inverse(covariance)
@@ -505,19 +481,18 @@ def _intersections(
             _Cluster(
                 information,
                 information @ point,
-                tuple(bundle.identifiers[i] for i in group.tolist()),
-                frozenset(bundle.view_names[i] for i in bundle.views[group].tolist()),
+                tuple(seen.identifiers[i] for i in group.tolist()),
+                frozenset(seen.view_names[i] for i in seen.views[group].tolist()),
                 True,
             )
         )
-    left = [bundle.identifiers[i] for i in np.flatnonzero(free).tolist()]
+    left = [seen.identifiers[i] for i in np.flatnonzero(free).tolist()]
     return sorted(found, key=lambda one: one.members), left
 
 
 def _is_ambiguous(
-    bundle: _Bundle,
+    met: triangulation.Intersections,
     pairs: Ints,
-    points: Floats,
     of_ray: dict[int, list[int]],
     free: npt.NDArray[np.bool_],
     supports: dict[int, int],
@@ -532,11 +507,8 @@ def _is_ambiguous(
     ]
     if not rivals:
         return False
-    _, covariances, chi, _ = _fix(bundle, pairs[[h, *rivals]])
-    elsewhere = points[rivals] - points[h]
-    spread = covariances[0] + covariances[1:]
-    distance2 = np.einsum(
-        "nk,nk->n", elsewhere, np.linalg.solve(spread, elsewhere[..., None])[..., 0]
-    )
-    as_good = chi[1:].sum(1) - chi[0].sum() < _AS_GOOD
+    delta = met.points_m[rivals] - met.points_m[h]
+    spread = met.covariance_m2[h] + met.covariance_m2[rivals]
+    distance2 = np.einsum("nk,nk->n", delta, np.linalg.solve(spread, delta[..., None])[..., 0])
+    as_good = met.chi2[rivals] - met.chi2[h] < _AS_GOOD
     return bool((as_good & (distance2 > gate(3))).any())

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
-from souverain.street.engine import comparison, merging
+from souverain.street.engine import comparison, merging, sphere
 from souverain.street.engine.comparison import Looks
-from souverain.street.engine.merging import Merged, Placed, Ray
+from souverain.street.engine.merging import Merged, Placed, Sighted
+from souverain.street.engine.triangulation import Camera, Ray
 
 Floats = npt.NDArray[np.float64]
 KINDS = ("panneau", "arbre", "nid-de-poule")
@@ -28,11 +30,8 @@ class Noise:
     """One sigma of what a drive gets wrong."""
 
     position_m: float = 0.02
-    angle_deg: float = 0.06
-
-    @property
-    def ray_rad(self) -> float:
-        return float(np.radians(self.angle_deg))
+    attitude_deg: float = 0.05
+    click_deg: float = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,26 +95,31 @@ def drive(
     noise: Noise,
     found: float = 0.85,
     clutter: float = 0.02,
-) -> tuple[list[Ray], Looks]:
+) -> tuple[list[Sighted], Looks]:
     """The rays of one drive, named by view and object (`000012/panneau-0003`), and its looks."""
     true = _place(stations_m, np.zeros(len(stations_m)), np.full(len(stations_m), 2.5))
     told = true + rng.normal(0, noise.position_m, true.shape)
-    covariance = np.eye(3) * noise.position_m**2
     rays = []
+
+    def sighted(name: str, kind: str, camera: Camera, unit: Floats) -> None:
+        yaw, elevation = sphere.direction_to_angles(unit[None])
+        ray = Ray(camera, float(yaw[0]), float(elevation[0]), noise.click_deg)
+        rays.append(Sighted(f"{camera.key}/{name}", kind, ray))
+
     for view, (where, said) in enumerate(zip(true, told, strict=True)):
+        sigmas = (noise.position_m, noise.position_m, noise.attitude_deg, noise.attitude_deg)
+        camera = Camera(f"{view:06}", tuple(said.tolist()), 0.0, 0.0, 0.0, *sigmas)
+        turn = Rotation.from_rotvec(rng.normal(0, np.radians(noise.attitude_deg), 3))
         for thing in objects.values():
             towards = thing.position_m - where
             if np.linalg.norm(towards) > SEEN_M or rng.uniform() > found:
                 continue
-            unit = towards / np.linalg.norm(towards)
-            unit = unit + rng.normal(0, noise.ray_rad, 3)
-            name = f"{view:06}/{thing.name}"
-            rays.append(Ray(name, f"{view:06}", thing.kind, said, unit, covariance, noise.ray_rad))
+            unit = turn.apply(towards / np.linalg.norm(towards))
+            unit = unit + rng.normal(0, np.radians(noise.click_deg), 3)
+            sighted(thing.name, thing.kind, camera, unit)
         if rng.uniform() < clutter:
             unit = rng.normal(0, 1, 3) * np.array([1, 1, 0.1])
-            kind = KINDS[int(rng.integers(len(KINDS)))]
-            name = f"{view:06}/clutter"
-            rays.append(Ray(name, f"{view:06}", kind, said, unit, covariance, noise.ray_rad))
+            sighted("clutter", KINDS[int(rng.integers(len(KINDS)))], camera, unit)
     poses = np.zeros((len(true), 3))
     windows = np.tile([0.0, 0.0, 1.0, 1.0], (len(true), 1))
     return rays, Looks(told, poses, windows)

@@ -114,7 +114,8 @@ def test_each_item_has_one_fate(old: list, new: list, reach: int, random: object
 
 
 @pytest.mark.parametrize(
-    "noise", [street_scene.Noise(), street_scene.Noise(0.05, 0.2), street_scene.Noise(0.1, 0.5)]
+    "noise",
+    [street_scene.Noise(), street_scene.Noise(0.05, 0.1, 0.1), street_scene.Noise(0.1, 0.2, 0.2)],
 )
 def test_changes_of_a_simulated_road_are_found(noise: street_scene.Noise, proving: bool) -> None:
     said: set[tuple[str, str]] = set()

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from souverain.street.engine import sphere
 from souverain.street.engine.merging import (
     Merged,
     Placed,
-    Ray,
+    Sighted,
     merge_positions,
     merge_rays,
 )
+from souverain.street.engine.triangulation import Camera, Ray
 from souverain.street.tests import street_scene
 
 SIGMA = 0.05
@@ -30,9 +32,10 @@ def _placed(name: str, x: float, *, y: float = 0.0, view: str = "", **more: obje
     )
 
 
-def _ray(name: str, view: str, origin: list[float], target: list[float]) -> Ray:
-    towards = np.array(target) - np.array(origin)
-    return Ray(name, view, "panneau", np.array(origin), towards, np.eye(3) * 4e-4, 1e-3)
+def _ray(name: str, view: str, origin: list[float], target: list[float]) -> Sighted:
+    yaw, elevation = sphere.direction_to_angles(np.array([target]) - np.array([origin]))
+    camera = Camera(view, tuple(origin), 0.0, 0.0, 0.0, 0.02, 0.02, 0.05, 0.05)
+    return Sighted(name, "panneau", Ray(camera, float(yaw[0]), float(elevation[0]), 0.03))
 
 
 def _members(merged: Merged) -> list[tuple[str, ...]]:
@@ -167,7 +170,7 @@ def test_a_ray_that_meets_no_other_is_kept_as_unplaced() -> None:
     behind = [_ray("a", "v", [0, 0, 2], [5, -5, 2]), _ray("b", "w", [10, 0, 2], [5, 5, 2])]
     assert merge_rays(behind).unplaced == ("a", "b")
     with pytest.raises(ValueError, match="points nowhere"):
-        merge_rays([_ray("a", "v", [0, 0, 2], [0, 0, 2])])
+        merge_rays([_ray("a", "v", [0, 0, 2], [0, float("nan"), 2])])
     with pytest.raises(ValueError, match="given twice"):
         merge_rays([behind[0], behind[0]])
 
@@ -180,7 +183,11 @@ def test_the_stated_sigma_is_the_true_one(proving: bool) -> None:
         rng = np.random.default_rng(seed)
         road = street_scene.scene(rng)
         rays, _ = street_scene.drive(
-            road.stations_before, road.before, rng, street_scene.Noise(0.03, 0.1), clutter=0.0
+            road.stations_before,
+            road.before,
+            rng,
+            street_scene.Noise(0.03, 0.08, 0.05),
+            clutter=0.0,
         )
         merged = merge_rays(rays)
         names = [street_scene.name_of(item.members) for item in merged.items]
