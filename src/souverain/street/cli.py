@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from souverain.street import finding_commands, measure_commands
+from souverain.street.inventory_commands import compare, items
 
 
 @click.group()
@@ -14,3 +15,5 @@ def cli() -> None:
 
 cli.add_command(finding_commands.locate)
 cli.add_command(measure_commands.triangulate)
+cli.add_command(items)
+cli.add_command(compare)

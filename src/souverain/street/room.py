@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from souverain.core import queries
+from souverain.core.queries import PageLink
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
@@ -32,6 +33,13 @@ _ROADS = {
     Role.SUPERVISOR: Reach.EVERYWHERE,
 }
 
+
+def _asset_links(identifier: str) -> tuple[PageLink, ...]:
+    from souverain.street import inventory
+
+    return inventory.asset_links(identifier)
+
+
 ROOM = Room(
     name="street",
     title="Côte-d'Or Street",
@@ -58,12 +66,24 @@ ROOM = Room(
         "street.campaign_withdrawn": "Campagne d'images retirée",
         "street.measurement_saved": "Mesure enregistrée",
         "street.measurement_deleted": "Mesure effacée",
-        "street.camera_height_set": "Hauteur de la caméra d'une campagne réglée",
         "street.demo_made": "Rue de synthèse faite",
+        "street.item_recorded": "Objet de la route relevé",
+        "street.item_seen": "Objet de la route visé dans une autre vue",
+        "street.item_described": "Objet de la route décrit",
+        "street.item_photographed": "Photo jointe à un objet de la route",
+        "street.item_judged": "État d'un objet de la route changé",
+        "street.item_undone": "Changement d'état d'un objet de la route annulé",
+        "street.detections_taken": "Détections importées dans l'inventaire",
+        "street.work_ordered": "Travaux demandés",
+        "street.work_done": "Travaux faits",
+        "street.work_cancelled": "Travaux annulés",
     },
     urls="souverain.street.urls",
     api="souverain.street.api:router",
-    answers=((queries.nearest_view, finding.nearest_view),),
+    answers=(
+        (queries.nearest_view, finding.nearest_view),
+        (queries.asset_links, _asset_links),
+    ),
     jobs=(finding.build_job,),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
@@ -86,6 +106,14 @@ ROOM = Room(
             "Mission d'intérêt public (RGPD, art. 6.1.e)",
             "Au choix de chaque campagne : gardées sous accès restreint ou détruites",
             "Les opérateurs, chaque lecture étant inscrite au journal",
+        ),
+        Holding(
+            "Inventaire de la route : objets, défauts, photos et ordres de travaux",
+            frozenset({DataClass.INTERNAL, DataClass.PERSONAL}),
+            "Entretenir les routes",
+            "Mission d'intérêt public (RGPD, art. 6.1.e)",
+            "Tant que la route est entretenue ; l'auteur d'un relevé, tant qu'il a un compte",
+            "Les agents du département, et chaque commune pour ce qui est chez elle",
         ),
     ),
 )

@@ -465,13 +465,16 @@ def on_road(ray: Ray, road: Road) -> Point:
 @dataclass(frozen=True)
 class Prospect:
     """What a second view would give: its camera, its distance to the first one and to the point, the
-    angle between the rays, and the sigma expected along the least sure axis."""
+    angle between the rays, the sigma expected along the least sure axis, and where the point would
+    be seen from there."""
 
     camera: Camera
     base_m: float
     distance_m: float
     angle_deg: float
     sigma_m: float
+    yaw_deg: float
+    elevation_deg: float
 
 
 def better_views(
@@ -505,6 +508,7 @@ def better_views(
             float(found.depths_m[index, 1]),
             float(found.angle_deg[index]),
             float(sigmas[index]),
+            *_seen(camera, guess - camera.position),
         )
         for index, camera in enumerate(others)
         if found.refused[index] is None
