@@ -15,5 +15,6 @@ def cli() -> None:
 
 cli.add_command(finding_commands.locate)
 cli.add_command(measure_commands.triangulate)
+cli.add_command(measure_commands.demo)
 cli.add_command(items)
 cli.add_command(compare)
