@@ -7,6 +7,7 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "souverain.config.settings")
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 from souverain.core.request_body import bounded
@@ -16,11 +17,17 @@ _pages = bounded(get_asgi_application())
 from souverain.core import egress  # noqa: E402 - Django must be set up first
 from souverain.vault import server as vault  # noqa: E402 - Django must be set up first
 
+street: Any = None
+if "street" in settings.ROOMS:
+    from souverain.street import server as street
+
 egress.install_hook()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "http" and vault.matches(scope["path"]):
         await vault.application(scope, receive, send)
+    elif street and scope["type"] == "http" and street.matches(scope["path"]):
+        await street.application(scope, receive, send)
     else:
         await _pages(scope, receive, send)

@@ -118,6 +118,12 @@ def looks_of(campaign: Campaign) -> Looks:
     )
 
 
+def grid_heading_of(panorama: Panorama) -> float:
+    """Where the middle of its picture looks, from grid north."""
+    place = (panorama.longitude_deg, panorama.latitude_deg)
+    return grid_heading(panorama.heading_deg, *place)
+
+
 def _window(crop: dict[str, int] | None, width: int, height: int) -> tuple[float, ...]:
     if not crop:
         return (0.0, 0.0, 1.0, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from souverain.street import finding_commands
 from souverain.street.inventory_commands import compare, items
 
 
@@ -12,5 +13,6 @@ def cli() -> None:
     """Les routes du département en images à 360°."""
 
 
+cli.add_command(finding_commands.locate)
 cli.add_command(items)
 cli.add_command(compare)

@@ -148,6 +148,10 @@ class Panorama(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["sequence", "rank"], name="street_panorama_rank"),
             models.Index(fields=["road", "pr"], name="street_panorama_road"),
+            # All that says whether the index of `finding` is up to date, without the rows.
+            models.Index(
+                fields=["campaign", "state", "rank", "x_m", "y_m"], name="street_panorama_place"
+            ),
         ]
 
 

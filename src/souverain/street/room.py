@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from souverain.core import queries
-from souverain.core.queries import PageLink
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
     EventKind,
     Holding,
+    Periodic,
     Permission,
     Reach,
     Room,
 )
+from souverain.street import finding, inventory
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -28,12 +31,6 @@ _ROADS = {
     Role.AGENT: Reach.EVERYWHERE,
     Role.SUPERVISOR: Reach.EVERYWHERE,
 }
-
-
-def _asset_links(identifier: str) -> tuple[PageLink, ...]:
-    from souverain.street import inventory
-
-    return inventory.asset_links(identifier)
 
 
 ROOM = Room(
@@ -56,6 +53,8 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE},
         ),
     ),
+    urls="souverain.street.urls",
+    api="souverain.street.api:router",
     verbs={
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
@@ -71,9 +70,12 @@ ROOM = Room(
         "street.work_done": "Travaux faits",
         "street.work_cancelled": "Travaux annulés",
     },
-    answers=((queries.asset_links, _asset_links),),
-    urls="souverain.street.urls",
-    api="souverain.street.api:router",
+    answers=(
+        (queries.nearest_view, finding.nearest_view),
+        (queries.asset_links, inventory.asset_links),
+    ),
+    jobs=(finding.build_job,),
+    periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
         EventKind("street.asset_confirmed", "Un équipement de la route est confirmé"),

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("street", "0001_initial")]
+    dependencies = [("street", "0002_find")]
 
     operations = [
         migrations.AddField(
