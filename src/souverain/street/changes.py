@@ -78,13 +78,13 @@ def _sure(items: QuerySet[Item]) -> tuple[list[Item], int]:
     """The items that can be compared, and how many cannot: nobody said how sure they are. What
     was set aside as gone in its own campaign was never there."""
     alive = items.exclude(state=Item.State.GONE)
-    sure = alive.exclude(covariance_m2=None).order_by("pk")
+    sure = alive.exclude(covariance_m2__isnull=True).order_by("pk")
     found = list(sure[: MAX_ITEMS + 1])
     if len(found) > MAX_ITEMS:
         raise InventoryError(
             f"Plus de {MAX_ITEMS} objets dans une campagne : comparez par commune."
         )
-    return found, alive.filter(covariance_m2=None).count()
+    return found, alive.filter(covariance_m2__isnull=True).count()
 
 
 def _placed(item: Item, with_height: bool) -> Placed:
