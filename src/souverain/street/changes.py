@@ -78,13 +78,13 @@ def _sure(items: QuerySet[Item]) -> tuple[list[Item], int]:
     """The items that can be compared, and how many cannot: nobody said how sure they are. What
     was set aside as gone in its own campaign was never there."""
     alive = items.exclude(state=Item.State.GONE)
-    sure = alive.exclude(covariance_m2=None).order_by("pk")
+    sure = alive.exclude(covariance_m2__isnull=True).order_by("pk")
     found = list(sure[: MAX_ITEMS + 1])
     if len(found) > MAX_ITEMS:
         raise InventoryError(
             f"Plus de {MAX_ITEMS} objets dans une campagne : comparez par commune."
         )
-    return found, alive.filter(covariance_m2=None).count()
+    return found, alive.filter(covariance_m2__isnull=True).count()
 
 
 def _placed(item: Item, with_height: bool) -> Placed:
@@ -116,6 +116,12 @@ def looks_of(campaign: Campaign) -> Looks:
         np.array(poses).reshape(-1, 3),
         np.array([_window(*row[5:8]) for row in rows]).reshape(-1, 4),
     )
+
+
+def grid_heading_of(panorama: Panorama) -> float:
+    """Where the middle of its picture looks, from grid north."""
+    place = (panorama.longitude_deg, panorama.latitude_deg)
+    return grid_heading(panorama.heading_deg, *place)
 
 
 def _window(crop: dict[str, int] | None, width: int, height: int) -> tuple[float, ...]:

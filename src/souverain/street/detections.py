@@ -176,7 +176,7 @@ def take(actor: Actor, detections: Detections) -> Imported:
         )
     clicks = _clicks(campaign, detections.found)
     placed, unplaced = _place(detections.found, clicks)
-    existing = [_placed(item) for item in campaign.items.exclude(covariance_m2=None)]
+    existing = [_placed(item) for item in campaign.items.exclude(covariance_m2__isnull=True)]
     merged = merging.merge_positions([*existing, *placed.values()])
     imported = Imported(unplaced=unplaced)
     by_member: dict[str, Item] = {}
@@ -228,10 +228,13 @@ def _place(
         positioning.datum_of([click.panorama for click in clicks] or [])
     except PositionError as error:
         raise DetectionsError(str(error)) from error
+    heightless = any(click.panorama.z_m is None for click in clicks)
+    meeting = [positioning.levelled(ray) for ray in rays] if heightless else rays
     merged = merging.merge_rays(
-        Sighted(str(i), one.kind, ray) for i, (one, ray) in enumerate(zip(found, rays, strict=True))
+        Sighted(str(i), one.kind, ray)
+        for i, (one, ray) in enumerate(zip(found, meeting, strict=True))
     )
-    placed = {" ".join(one.members): _named(one) for one in merged.items}
+    placed = {" ".join(one.members): _named(one, heightless) for one in merged.items}
     unplaced = []
     for i in sorted(int(name) for name in merged.unplaced):
         single = _on_road(str(i), found[i], rays[i]) if KINDS[found[i].kind].on_road else None
@@ -242,8 +245,11 @@ def _place(
     return placed, unplaced
 
 
-def _named(one: MergedItem) -> Placed:
-    return Placed(" ".join(one.members), one.kind, one.position_m, one.covariance_m2, one.views)
+def _named(one: MergedItem, heightless: bool) -> Placed:
+    position = one.position_m.copy()
+    if heightless:
+        position[2] = math.nan
+    return Placed(" ".join(one.members), one.kind, position, one.covariance_m2, one.views)
 
 
 def _on_road(name: str, one: Detection, ray: triangulation.Ray) -> Placed | None:
@@ -291,8 +297,7 @@ def _record(
         imported.seen_again += numbers
         return item
     position, covariance = one.position_m.copy(), one.covariance_m2
-    heightless = any(click.panorama.z_m is None for click in pointed)
-    if heightless:
+    if any(click.panorama.z_m is None for click in pointed):
         position[2] = np.nan
     datum = positioning.datum_of([click.panorama for click in pointed])
     try:

@@ -291,7 +291,7 @@ def undo(actor: Actor, item: Item, note: str = "") -> Item:
     """Take the last change of state back: the item is what it was, and the history says both.
     Raises InventoryError when there is nothing left to undo."""
     item = locked(item)
-    last, before = _last_change(item)
+    last, before = last_change(item)
     if last is None:
         raise InventoryError("Il n'y a pas de changement d'état à annuler.")
     _become(actor, item, before)
@@ -299,7 +299,7 @@ def undo(actor: Actor, item: Item, note: str = "") -> Item:
     return item
 
 
-def _last_change(item: Item) -> tuple[ItemEvent | None, State]:
+def last_change(item: Item) -> tuple[ItemEvent | None, State]:
     """The last change of state that still holds, and the state before it."""
     held: list[tuple[ItemEvent, State]] = []
     state = State.DRAFT

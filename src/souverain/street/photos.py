@@ -23,11 +23,12 @@ def clean(content: bytes) -> bytes:
     if not content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         raise PhotoError("Cette photo n'est ni un JPEG ni un PNG.")
     try:
-        image = pyvips.Image.new_from_buffer(content, "", fail_on="warning")
+        image = pyvips.Image.new_from_buffer(content, "", fail_on="error")
         if image.width * image.height > MAX_PIXELS:  # of the header: nothing is decoded yet
             raise PhotoError(f"Cette photo dépasse {MAX_PIXELS // 1_000_000} millions de pixels.")
-        small = pyvips.Image.thumbnail_buffer(
-            content, SIDE, height=SIDE, size="down", export_profile="srgb", fail_on="warning"
+        # Not `thumbnail_buffer`, which takes a cut file as it comes.
+        small = image.autorot().thumbnail_image(
+            SIDE, height=SIDE, size="down", export_profile="srgb"
         )
         if small.hasalpha():
             small = small.flatten(background=255)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ CLICK_PIXELS = 1.5
 CAMERA_HEIGHT_M, SIGMA_CAMERA_HEIGHT_M = 2.5, 0.15
 """Above the road, and what the vehicle's suspension and the road's shape add."""
 SIGMA_SLOPE = 0.02
-_UNKNOWN_Z_M = 1.0
+_LEVEL_M = 0.01
 
 
 class PositionError(ValueError):
@@ -68,7 +68,7 @@ def camera_of(panorama: Panorama) -> Camera:
         panorama.pitch_deg,
         panorama.roll_deg,
         sigma_xy,
-        panorama.sigma_z_m if panorama.sigma_z_m is not None else _UNKNOWN_Z_M,
+        panorama.sigma_z_m if panorama.sigma_z_m is not None else _LEVEL_M,
         sigma_heading,
         sigma_tilt,
     )
@@ -79,6 +79,22 @@ def ray_of(pointed: Pointed, sigma_click_deg: float | None = None) -> Ray:
     own = 360.0 / pointed.panorama.width * CLICK_PIXELS
     sigma = sigma_click_deg or own
     return Ray(camera_of(pointed.panorama), pointed.yaw_deg, pointed.elevation_deg, sigma)
+
+
+def levelled(ray: Ray) -> Ray:
+    """The ray on the map alone: its azimuth, at no height. Where cameras have no height, azimuths
+    still meet in a place."""
+    camera = ray.camera
+    east, north, _ = ray.direction
+    azimuth = float(np.degrees(np.arctan2(east, north)))
+    flat = replace(
+        camera,
+        position_m=(*camera.position_m[:2], 0.0),
+        pitch_deg=0.0,
+        roll_deg=0.0,
+        sigma_z_m=_LEVEL_M,
+    )
+    return Ray(flat, azimuth - camera.heading_deg, 0.0, ray.sigma_click_deg)
 
 
 def datum_of(panoramas: Sequence[Panorama]) -> str:
@@ -98,14 +114,18 @@ def place(pointed: Sequence[Pointed], on_road: bool) -> Place:
     if len({panorama.pk for panorama in panoramas}) < len(panoramas):
         raise PositionError("Une même vue ne donne qu'une visée par objet.")
     datum = datum_of(panoramas)
+    rays = [ray_of(click) for click in pointed]
+    heightless = any(panorama.z_m is None for panorama in panoramas)
+    if heightless and len(rays) > 1:
+        rays = [levelled(ray) for ray in rays]
     try:
-        point, method = _meet([ray_of(click) for click in pointed], on_road)
+        point, method = _meet(rays, on_road)
     except Refused as refusal:
         raise PositionError(refusal.sentence) from refusal
     if point.disagreeing:
         raise PositionError("Une des visées ne désigne pas le même point que les autres.")
     position, covariance = point.position.copy(), point.covariance
-    if any(panorama.z_m is None for panorama in panoramas):
+    if heightless:
         position[2] = np.nan
     return Place(position, covariance, datum, method)
 

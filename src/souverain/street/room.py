@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from souverain.core import queries
-from souverain.core.queries import PageLink
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
@@ -16,7 +15,7 @@ from souverain.core.rooms import (
     Reach,
     Room,
 )
-from souverain.street import finding
+from souverain.street import finding, inventory
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -32,12 +31,6 @@ _ROADS = {
     Role.AGENT: Reach.EVERYWHERE,
     Role.SUPERVISOR: Reach.EVERYWHERE,
 }
-
-
-def _asset_links(identifier: str) -> tuple[PageLink, ...]:
-    from souverain.street import inventory
-
-    return inventory.asset_links(identifier)
 
 
 ROOM = Room(
@@ -82,7 +75,7 @@ ROOM = Room(
     api="souverain.street.api:router",
     answers=(
         (queries.nearest_view, finding.nearest_view),
-        (queries.asset_links, _asset_links),
+        (queries.asset_links, inventory.asset_links),
     ),
     jobs=(finding.build_job,),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),

@@ -24,6 +24,11 @@ def visible(actor: Actor) -> QuerySet[WorkOrder]:
     return WorkOrder.objects.filter(items__in=inventory.visible(actor)).distinct()
 
 
+def late(orders: QuerySet[WorkOrder]) -> QuerySet[WorkOrder]:
+    """Those that should have been done by now."""
+    return orders.filter(state=WorkOrder.State.OPEN, due_on__lt=clock.today())
+
+
 @transaction.atomic
 def order(
     actor: Actor,
