@@ -10,12 +10,13 @@ from souverain.core.rooms import (
     DataClass,
     EventKind,
     Holding,
+    NavigationItem,
     Periodic,
     Permission,
     Reach,
     Room,
 )
-from souverain.street import finding, inventory
+from souverain.street import demo, finding, inventory
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -70,14 +71,24 @@ ROOM = Room(
         "street.work_ordered": "Travaux demandés",
         "street.work_done": "Travaux faits",
         "street.work_cancelled": "Travaux annulés",
+        "street.tour_created": "Promenade préparée",
+        "street.tour_changed": "Promenade modifiée",
+        "street.tour_published": "Promenade publiée",
+        "street.tour_withdrawn": "Promenade retirée",
+        "street.tour_removed": "Promenade supprimée",
     },
+    navigation=(
+        NavigationItem("Promenade", "street:stroll", "signpost-split", "street.stroll"),
+        NavigationItem("Bureau des routes", "street:desk", "binoculars", "street.desk"),
+    ),
     urls="souverain.street.urls",
     api="souverain.street.api:router",
     answers=(
         (queries.nearest_view, finding.nearest_view),
         (queries.asset_links, inventory.asset_links),
     ),
-    jobs=(finding.build_job,),
+    jobs=(finding.build_job, demo.demo_job),
+    first_data=(demo.offer,),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from souverain.street import inventory_pages, map_tiles, views
+from souverain.street import desk, inventory_pages, map_tiles, views
 
 app_name = "street"
 urlpatterns = [
     path("map/<int:z>/<int:x>/<int:y>.mvt", map_tiles.tile, name="map-tile"),
+    path("", views.stroll, name="stroll"),
     path("vue/<uuid:panorama>/", views.view, name="view"),
     path("inventaire/", inventory_pages.inventory_page, name="inventory"),
     path("inventaire/carte.geojson", inventory_pages.inventory_map, name="inventory_map"),
@@ -29,4 +30,11 @@ urlpatterns = [
     path("travaux/<int:number>/", inventory_pages.work_order_page, name="work_order"),
     path("travaux/<int:number>/clore/", inventory_pages.close_work, name="close_work"),
     path("comparer/", inventory_pages.compare_page, name="compare"),
+    path("promenades/<slug:slug>/", views.tour, name="tour"),
+    path("embed/<slug:name>/", views.embed, name="embed"),
+    path("bureau/", desk.desk, name="desk"),
+    path("bureau/promenades/", desk.tour_list, name="tour_list"),
+    path("bureau/promenades/<slug:slug>/", desk.tour_edit, name="tour_edit"),
+    path("bureau/promenades/<slug:slug>/agir/", desk.tour_act, name="tour_act"),
+    path("bureau/promenades/<slug:slug>/etapes/<int:pk>/", desk.stop_act, name="stop_act"),
 ]
