@@ -81,16 +81,14 @@ def area(points: Sequence[Point]) -> Quantity:
         raise Unmeasurable("Il faut trois points au moins pour une surface.")
     corners = np.stack([point.position for point in points])
     corners = corners - corners.mean(0)
+    _, spread, axes = np.linalg.svd(corners)
+    if spread[1] < 1e-6:
+        raise Unmeasurable("Ces points sont sur une même ligne : ils n'ont pas de surface.")
+    if not shapely.Polygon(corners @ axes[:2].T).is_valid:
+        raise Unmeasurable("Le tour se croise lui-même : cliquez les points dans l'ordre du tour.")
     after, before = np.roll(corners, -1, 0), np.roll(corners, 1, 0)
     total = np.cross(corners, after).sum(0)
     size = float(np.linalg.norm(total))
-    if size < 1e-9:
-        raise Unmeasurable("Ces points sont sur une même ligne : ils n'ont pas de surface.")
     normal = total / size
-    first = corners[0] - (corners[0] @ normal) * normal
-    first /= np.linalg.norm(first)
-    flat = np.stack([corners @ first, corners @ np.cross(normal, first)], -1)
-    if not shapely.Polygon(flat).is_valid:
-        raise Unmeasurable("Le tour se croise lui-même : cliquez les points dans l'ordre du tour.")
     gradient = -0.5 * np.cross(normal, before - after)
     return _propagated(size / 2, gradient, points)
