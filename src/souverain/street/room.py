@@ -16,7 +16,7 @@ from souverain.core.rooms import (
     Reach,
     Room,
 )
-from souverain.street import arrivals, delivery_audit, finding, links
+from souverain.street import arrivals, delivery_audit, demo, finding, inventory, links
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -32,6 +32,7 @@ _ROADS = {
     Role.AGENT: Reach.EVERYWHERE,
     Role.SUPERVISOR: Reach.EVERYWHERE,
 }
+
 
 ROOM = Room(
     name="street",
@@ -64,15 +65,41 @@ ROOM = Room(
         "street.original_read": "Image d'origine lue",
         "street.blur_requested": "Floutage demandé par un habitant",
         "street.blur_answered": "Réponse à une demande de floutage",
+        "street.measurement_saved": "Mesure enregistrée",
+        "street.measurement_deleted": "Mesure effacée",
+        "street.demo_made": "Rue de synthèse faite",
+        "street.item_recorded": "Objet de la route relevé",
+        "street.item_seen": "Objet de la route visé dans une autre vue",
+        "street.item_described": "Objet de la route décrit",
+        "street.item_photographed": "Photo jointe à un objet de la route",
+        "street.item_judged": "État d'un objet de la route changé",
+        "street.item_undone": "Changement d'état d'un objet de la route annulé",
+        "street.detections_taken": "Détections importées dans l'inventaire",
+        "street.work_ordered": "Travaux demandés",
+        "street.work_done": "Travaux faits",
+        "street.work_cancelled": "Travaux annulés",
+        "street.tour_created": "Promenade préparée",
+        "street.tour_changed": "Promenade modifiée",
+        "street.tour_published": "Promenade publiée",
+        "street.tour_withdrawn": "Promenade retirée",
+        "street.tour_removed": "Promenade supprimée",
     },
     navigation=(
         NavigationItem("Campagnes d'images", "street:campaigns", "camera", "street.deliver"),
+        NavigationItem("Promenade", "street:stroll", "signpost-split", "street.stroll"),
+        NavigationItem("Bureau des routes", "street:desk", "binoculars", "street.desk"),
     ),
     urls="souverain.street.urls",
     api="souverain.street.api:router",
     answers=((queries.nearest_view, finding.nearest_view),),
     jobs=(arrivals.receive_job, finding.build_job, links.link_job),
     jobs=(finding.build_job, links.link_job, delivery_audit.audit_job),
+    answers=(
+        (queries.nearest_view, finding.nearest_view),
+        (queries.asset_links, inventory.asset_links),
+    ),
+    jobs=(finding.build_job, demo.demo_job),
+    first_data=(demo.offer,),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
@@ -103,6 +130,12 @@ ROOM = Room(
             "Obligation légale (RGPD, art. 6.1.c et 17)",
             "Le contact et le message : jusqu'à la réponse. Le reçu : avec l'image",
             "Les opérateurs ; le demandeur, par son code",
+            "Inventaire de la route : objets, défauts, photos et ordres de travaux",
+            frozenset({DataClass.INTERNAL, DataClass.PERSONAL}),
+            "Entretenir les routes",
+            "Mission d'intérêt public (RGPD, art. 6.1.e)",
+            "Tant que la route est entretenue ; l'auteur d'un relevé, tant qu'il a un compte",
+            "Les agents du département, et chaque commune pour ce qui est chez elle",
         ),
     ),
 )
