@@ -317,9 +317,11 @@ def record(request: HttpRequest, told: NewItem) -> Any:
 @router.post("/items/detections", response={201: ImportedItems})
 @requires("street.record")
 @_told
-def take_detections(request: HttpRequest, file: File[UploadedFile]) -> Any:
+def take_detections(request: HttpRequest, file: File[UploadedFile | None] = None) -> Any:
     """Import what a detector found (docs/schemas/street-detections.schema.json): merged over the
     views, recorded as items to verify, with the detector's name and F1."""
+    if file is None:
+        raise DetectionsError("Un fichier de détections est attendu, sous le nom « file ».")
     if (file.size or 0) > detections.MAX_BYTES:
         raise DetectionsError(f"Ce fichier dépasse {detections.MAX_BYTES // 1_000_000} Mo.")
     done = detections.take(request.actor, detections.parse(file.read()))  # type: ignore[attr-defined]
@@ -395,10 +397,15 @@ def describe(request: HttpRequest, identifier: UUID, told: Described) -> Any:
 @requires("street.record")
 @_told
 def add_photo(
-    request: HttpRequest, identifier: UUID, file: File[UploadedFile], note: Form[str] = ""
+    request: HttpRequest,
+    identifier: UUID,
+    file: File[UploadedFile | None] = None,
+    note: Form[str] = "",
 ) -> Any:
     """Join a photo, JPEG or PNG. It is written anew without its metadata."""
     found = _item(request, identifier)
+    if file is None:
+        raise InventoryError("Une photo est attendue, sous le nom « file ».")
     if (file.size or 0) > MAX_BYTES:
         raise InventoryError(f"Cette photo dépasse {MAX_BYTES // 1_000_000} Mo.")
     return 201, HistoryItem.of(inventory.add_photo(request.actor, found, file.read(), note))  # type: ignore[attr-defined]

@@ -99,5 +99,5 @@ class PanoramaView(Schema):
 @requires("street.stroll")
 def panorama(request: HttpRequest, panorama: UUID) -> dict[str, Any]:
     """A panorama of a published campaign; whoever has `street.desk` sees every campaign's."""
-    among = viewing.visible(request.actor)  # type: ignore[attr-defined]
-    return viewing.description(get_object_or_404(among, pk=panorama), among)
+    actor = request.actor  # type: ignore[attr-defined]
+    return viewing.description(get_object_or_404(viewing.visible(actor), pk=panorama), actor)

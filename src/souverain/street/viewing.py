@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+import re
+from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
+import numpy as np
 from django.db.models import QuerySet
 from django.urls import reverse
 
@@ -13,7 +17,7 @@ from souverain.core import clock
 from souverain.core.access import Actor, permits
 from souverain.core.format import datetime_fr
 from souverain.core.models import Organisation
-from souverain.street import server
+from souverain.street import finding, server
 from souverain.street.models import Campaign, Panorama, PanoramaLink
 from souverain.territory.engine.projection import convergence_deg
 
@@ -21,7 +25,9 @@ SAME_PLACE_M = 4.0
 """As far apart as two campaigns' panoramas of one place may be: less than their spacing."""
 SAME_DECK_M = 3.0
 """As far apart in height: a bridge is not the road beneath it."""
+_VIEW_PATH = re.compile(r"/street/vue/([0-9a-f-]{36})/?$")
 _DATES = 20
+_NEIGHBOURS = 500
 _LINKS = 24
 
 
@@ -35,23 +41,17 @@ def works_here(actor: Actor) -> bool:
 def visible(actor: Actor) -> QuerySet[Panorama]:
     """The panoramas that the actor may look at: the published ones, or for the desk all that are
     ready."""
-    ready = Panorama.objects.filter(state=Panorama.State.READY).select_related("campaign")
-    return ready if works_here(actor) else published(ready)
+    return finding.visible(works_here(actor))
 
 
-def published(panoramas: QuerySet[Panorama]) -> QuerySet[Panorama]:
-    return panoramas.filter(
-        state=Panorama.State.READY, campaign__state=Campaign.State.PUBLISHED
-    ).select_related("campaign")
-
-
-def description(panorama: Panorama, among: QuerySet[Panorama]) -> dict[str, Any]:
-    """All that the viewer needs, in JSON's types; links and dates lead only to what is in `among`.
+def description(panorama: Panorama, actor: Actor) -> dict[str, Any]:
+    """All that the viewer needs, in JSON's types; links and dates lead only where the actor may go.
 
     Headings named `grid` are clockwise from the map grid's north, the world of `engine.sphere`;
     the others from true north."""
     turn = convergence_deg(panorama.longitude_deg, panorama.latitude_deg)
     campaign = panorama.campaign
+    everything = works_here(actor)
     return {
         "id": str(panorama.pk),
         "campaign": campaign.name,
@@ -90,8 +90,8 @@ def description(panorama: Panorama, among: QuerySet[Panorama]) -> dict[str, Any]
         "tiles": f"/street/tiles/{panorama.pk}/{panorama.version}/{{level}}/{{column}}_{{row}}.jpg",
         "levels": levels(panorama),
         "page": reverse("street:view", args=[panorama.pk]),
-        "links": links(panorama, among),
-        "dates": dates(panorama, among),
+        "links": links(panorama, everything),
+        "dates": dates(panorama, everything),
     }
 
 
@@ -123,10 +123,10 @@ def commune_name(code: str) -> str:
     return found.name if found else ""
 
 
-def links(panorama: Panorama, among: QuerySet[Panorama]) -> list[dict[str, Any]]:
+def links(panorama: Panorama, everything: bool) -> list[dict[str, Any]]:
     """Where one can walk to from here, the next along the road first."""
     made = (
-        PanoramaLink.objects.filter(origin=panorama, target__in=among)
+        PanoramaLink.objects.filter(origin=panorama, target__in=finding.visible(everything))
         .select_related("target")
         .order_by("-along", "pk")[:_LINKS]
     )
@@ -148,14 +148,19 @@ def _link(panorama: Panorama, target: Panorama, along: bool) -> dict[str, Any]:
     }
 
 
-def dates(panorama: Panorama, among: QuerySet[Panorama]) -> list[dict[str, Any]]:
-    """The same place in the other campaigns, the nearest panorama of each, latest first."""
-    near = among.exclude(campaign=panorama.campaign_id).filter(
-        x_m__range=(panorama.x_m - SAME_PLACE_M, panorama.x_m + SAME_PLACE_M),
-        y_m__range=(panorama.y_m - SAME_PLACE_M, panorama.y_m + SAME_PLACE_M),
-    )
+def dates(panorama: Panorama, everything: bool) -> list[dict[str, Any]]:
+    """The same place in the other campaigns, the nearest panorama of each, latest first; none
+    while the index is being built."""
+    try:
+        held = finding.index()
+    except finding.NotReady:
+        return []
+    chosen = finding.open_campaigns(held, everything)
+    places, _ = held.radius(panorama.x_m, panorama.y_m, SAME_PLACE_M, chosen)
+    keys = [UUID(bytes=held.identifier(place)) for place in places[:_NEIGHBOURS]]
+    near = finding.visible(everything).exclude(campaign=panorama.campaign_id).filter(pk__in=keys)
     nearest: dict[Any, tuple[float, Panorama]] = {}
-    for other in near[:500]:
+    for other in near:
         apart = math.hypot(other.x_m - panorama.x_m, other.y_m - panorama.y_m)
         best = nearest.get(other.campaign_id)
         if apart <= SAME_PLACE_M and _same_deck(panorama, other) and (not best or apart < best[0]):
@@ -187,3 +192,57 @@ def levels(panorama: Panorama) -> list[dict[str, int]]:
     if not panorama.pyramid_key:
         return []
     return [asdict(level) for level in server.pyramid(panorama.pyramid_key).levels]
+
+
+def small_picture(panorama: Panorama) -> str:
+    """The address of its smallest picture, the whole sphere in one tile; empty while it has none."""
+    cut = levels(panorama)
+    if not cut:
+        return ""
+    return f"/street/tiles/{panorama.pk}/{panorama.version}/{len(cut) - 1}/0_0.jpg"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How many panoramas may be seen, where (west, south, east, north; degrees), and the last one
+    taken."""
+
+    count: int = 0
+    bounds: tuple[float, float, float, float] | None = None
+    latest: Panorama | None = None
+
+
+def shown(everything: bool) -> Shown:
+    """What may be seen, by the index; nothing while it is being built."""
+    try:
+        held = finding.index()
+    except finding.NotReady:
+        return Shown()
+    columns, open_ones = held.columns, finding.open_campaigns(held, everything).campaigns
+    places = np.arange(len(held))
+    if open_ones is not None:
+        places = np.flatnonzero(open_ones[columns["campaign"]])
+    if not len(places):
+        return Shown()
+    longitude, latitude = columns["longitude_deg"][places], columns["latitude_deg"][places]
+    edges = longitude.min(), latitude.min(), longitude.max(), latitude.max()
+    last = held.identifier(places[np.argmax(columns["taken_us"][places])])
+    latest = finding.visible(everything).filter(pk=UUID(bytes=last)).first()
+    return Shown(len(places), tuple(map(float, edges)), latest)
+
+
+def read_address(text: str) -> dict[str, Any]:
+    """The viewer's address of a view → `panorama`, `yaw_deg`, `elevation_deg`. Raises ValueError,
+    in French."""
+    parts = urlsplit(text.strip())
+    asked = parse_qs(parts.query)
+    named = _VIEW_PATH.search(parts.path)
+    key = named[1] if named else asked.get("panorama", [""])[0]
+    try:
+        panorama = UUID(key)
+        yaw, elevation = (float(asked.get(name, ["0"])[0]) for name in ("yaw", "elevation"))
+    except ValueError:
+        raise ValueError("Cette adresse n'est pas celle d'une vue.") from None
+    if not (-360 <= yaw <= 360 and -90 <= elevation <= 90):
+        raise ValueError("Cette adresse regarde dans une direction qui n'existe pas.")
+    return {"panorama": panorama, "yaw_deg": yaw, "elevation_deg": elevation}

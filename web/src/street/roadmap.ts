@@ -13,20 +13,27 @@ const NOTHING: GeoJSON.FeatureCollection = { type: 'FeatureCollection', features
 const CONE_M = 22
 const CLOSE = 16
 
-function style(): StyleSpecification {
+function style(unpublished: boolean): StyleSpecification {
   return {
     version: 8,
     sources: {
       street: {
         type: 'vector',
-        tiles: [`${location.origin}/street/map/{z}/{x}/{y}.mvt`],
+        tiles: [`${location.origin}/street/map/{z}/{x}/{y}.mvt${unpublished ? '?unpublished=1' : ''}`],
         minzoom: 6,
-        maxzoom: 15,
+        maxzoom: 16,
       },
+      communes: { type: 'geojson', data: NOTHING },
       here: { type: 'geojson', data: NOTHING },
     },
     layers: [
       { id: 'ground', type: 'background', paint: { 'background-color': token('--map-ground') } },
+      {
+        id: 'communes',
+        type: 'line',
+        source: 'communes',
+        paint: { 'line-color': token('--map-pierre'), 'line-width': 1 },
+      },
       {
         id: 'sequences',
         type: 'line',
@@ -43,7 +50,7 @@ function style(): StyleSpecification {
         id: 'panoramas',
         type: 'circle',
         source: 'street',
-        'source-layer': 'panoramas',
+        'source-layer': 'pictures',
         paint: {
           'circle-color': token('--map-ciel'),
           'circle-radius': ['interpolate', ['linear'], ['zoom'], 10, 1.5, 17, 5],
@@ -95,6 +102,15 @@ function cone(place: Place, heading_deg: number, fov_deg: number): GeoJSON.Featu
   }
 }
 
+export interface RoadMapOptions {
+  /** West, south, east, north, in degrees. */
+  bounds?: [number, number, number, number]
+  /** Also what is not published, for those who may see it. */
+  unpublished?: boolean
+  /** The communes' limits on the ground. */
+  communes?: boolean
+}
+
 export class RoadMap {
   private readonly map: MapLibre
   private place: Place | undefined
@@ -106,12 +122,12 @@ export class RoadMap {
   constructor(
     readonly container: HTMLElement,
     chosen: (id: string) => void,
-    bounds?: [number, number, number, number],
+    { bounds, unpublished = false, communes = false }: RoadMapOptions = {},
   ) {
     this.map = new MapLibre({
       container,
-      style: style(),
-      ...(bounds ? { bounds, fitBoundsOptions: { padding: 24 } } : { zoom: CLOSE, center: [4.9, 47.4] }),
+      style: style(unpublished),
+      ...(bounds ? { bounds, fitBoundsOptions: { padding: 24, maxZoom: 16 } } : { zoom: CLOSE, center: [4.9, 47.4] }),
       attributionControl: false,
       dragRotate: false,
       pitchWithRotate: false,
@@ -125,6 +141,8 @@ export class RoadMap {
     this.map.on('load', () => {
       this.loaded = true
       this.draw()
+      const source = this.map.getSource<GeoJSONSource>('communes')
+      if (communes) void source?.setData(`${location.origin}/api/territory/communes.geojson`)
     })
     this.map.once('idle', () => (container.dataset['drawn'] = 'yes'))
     this.map.on('click', ({ point }) => {

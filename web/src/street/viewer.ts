@@ -2,14 +2,16 @@
 //
 // Attributes: `panorama`; `address` says what the browser's address follows: "page" (each view is
 // the page /street/vue/<id>/), "query" (?panorama=<id> on the present page), otherwise nothing;
-// `bare` leaves out the map and the text beneath (embedded frames).
+// `bare` leaves out the map and the text beneath (embedded frames); `unpublished` shows on the map
+// also what is not published.
 //
 // Angles outside are the camera's: yaw 0 in the middle of the picture, growing to the right, and
 // elevation from its horizon, as `engine/sphere.py` says. Events (they bubble):
 // - street-panorama: a panorama is on the screen; detail: the JSON of /api/street/panoramas/<id>
 // - street-point: somebody pointed; detail: {panorama, yaw_deg, elevation_deg}
 // - street-marker: a marker was chosen; detail: {id}
-// - street-view: the view turned; detail: {panorama, yaw_deg, elevation_deg, zoom, heading_deg, fov_deg}
+// - street-view: the view turned; detail: {panorama, yaw_deg, elevation_deg, zoom, heading_deg (from
+//   true north), fov_deg (vertical), hfov_deg}
 // `data-state`: loading, shown (first pixels), sharp (all that the screen asks for) or failed.
 import '@photo-sphere-viewer/core/index.css'
 import '@photo-sphere-viewer/markers-plugin/index.css'
@@ -293,7 +295,8 @@ export class StreetViewer extends HTMLElement {
     void this.showMap(panorama)
   }
 
-  private walk(link: { id: string }): void {
+  /** Go there, as a step that the browser's back button undoes. */
+  walk(link: { id: string }): void {
     void this.show(link.id).then(() => {
       if (this.panorama?.id === link.id) this.pushAddress()
     })
@@ -417,7 +420,9 @@ export class StreetViewer extends HTMLElement {
     this.addressTimer = window.setTimeout(() => {
       this.replaceAddress()
       this.writeLinks()
-      this.tell('street-view', { panorama: panorama.id, ...view, heading_deg, fov_deg: viewer.state.vFov })
+      this.tell('street-view', { panorama: panorama.id, ...view, heading_deg, fov_deg: viewer.state.vFov,
+        hfov_deg: viewer.state.hFov,
+      })
     }, ADDRESS_PAUSE_MS)
   }
 
@@ -550,7 +555,9 @@ export class StreetViewer extends HTMLElement {
     if (!this.map) {
       try {
         const { RoadMap } = await import('./roadmap')
-        this.map ??= new RoadMap(this.mapBox, (id) => this.walk({ id }))
+        this.map ??= new RoadMap(this.mapBox, (id) => this.walk({ id }), {
+          unpublished: this.hasAttribute('unpublished'),
+        })
       } catch (error) {
         console.error(error)
         this.mapBox.remove()
