@@ -1,4 +1,4 @@
-// Map island: <figure class="map-figure"> made by core/components/map.html.
+// Map island: <figure class="map-figure"> made by core/components/map.html, of areas and of points.
 // The GeoJSON of areas carries, on each feature, `name`, `href` (optional) and the categorical
 // property named by data-property; a member `approximate: true` of the collection shows the note.
 import './styles/map.scss'
@@ -44,12 +44,14 @@ function style(
         id: 'areas',
         type: 'fill',
         source: 'areas',
+        filter: SURFACES,
         paint: { 'fill-color': colours(legend, property), 'fill-antialias': true },
       },
       {
         id: 'outlines',
         type: 'line',
         source: 'areas',
+        filter: SURFACES,
         paint: { 'line-color': token('--map-outline'), 'line-width': 0.8 },
       },
       {
@@ -62,9 +64,24 @@ function style(
           'line-opacity': ['case', selected, 1, 0],
         },
       },
+      {
+        id: 'places',
+        type: 'circle',
+        source: 'areas',
+        filter: ['==', ['geometry-type'], 'Point'],
+        paint: {
+          'circle-color': colours(legend, property),
+          'circle-radius': ['case', selected, 9, 6],
+          'circle-stroke-color': token('--map-outline'),
+          'circle-stroke-width': 1.5,
+        },
+      },
     ],
   }
 }
+
+const SURFACES: ExpressionSpecification = ['!=', ['geometry-type'], 'Point']
+const CHOSEN = ['places', 'areas']
 
 function extend(bounds: LngLatBounds, coordinates: unknown): void {
   if (!Array.isArray(coordinates)) return
@@ -72,10 +89,14 @@ function extend(bounds: LngLatBounds, coordinates: unknown): void {
   else for (const part of coordinates) extend(bounds, part)
 }
 
-/** The bounds of all the areas, or of the one whose `code` is given. */
+/** The bounds of all the areas, or of the one whose `code` is given; of the points alone where there
+    are some. */
 function boundsOf(areas: Areas, code: string | undefined): LngLatBounds {
   const bounds = new LngLatBounds()
-  const shown = areas.features.filter(({ properties }) => !code || properties?.['code'] === code)
+  const points = areas.features.filter(({ geometry }) => geometry?.type === 'Point')
+  const shown = points.length
+    ? points
+    : areas.features.filter(({ properties }) => !code || properties?.['code'] === code)
   for (const { geometry } of shown) {
     if (geometry && geometry.type !== 'GeometryCollection') extend(bounds, geometry.coordinates)
   }
@@ -111,7 +132,7 @@ class Selection {
   selectMiddle(): void {
     const { clientWidth, clientHeight } = this.map.getCanvas()
     this.select(
-      this.map.queryRenderedFeatures([clientWidth / 2, clientHeight / 2], { layers: ['areas'] })[0],
+      this.map.queryRenderedFeatures([clientWidth / 2, clientHeight / 2], { layers: CHOSEN })[0],
     )
   }
 
@@ -140,15 +161,15 @@ class Selection {
 function follow(map: MapLibre, frame: HTMLElement, selection: Selection): void {
   const canvas = map.getCanvas()
   const keyboard = (): boolean => canvas.matches(':focus-visible')
-  map.on('mousemove', 'areas', (event) => {
+  map.on('mousemove', CHOSEN, (event) => {
     selection.select(event.features?.[0])
     canvas.style.cursor = selection.opens ? 'pointer' : ''
   })
-  map.on('mouseleave', 'areas', () => {
+  map.on('mouseleave', CHOSEN, () => {
     selection.select(undefined)
     canvas.style.cursor = ''
   })
-  map.on('click', 'areas', (event) => {
+  map.on('click', CHOSEN, (event) => {
     selection.select(event.features?.[0])
     selection.open()
   })
@@ -180,7 +201,7 @@ async function draw(figure: HTMLElement): Promise<void> {
     const map = new MapLibre({
       container,
       style: style(areas, readLegend(figure), property, focus),
-      ...(bounds.isEmpty() ? {} : { bounds, fitBoundsOptions: { padding: focus ? 60 : 24 } }),
+      ...(bounds.isEmpty() ? {} : { bounds, fitBoundsOptions: { padding: focus ? 60 : 24, maxZoom: 17 } }),
       attributionControl: false,
       cooperativeGestures: true,
       dragRotate: false,

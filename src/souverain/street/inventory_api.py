@@ -21,6 +21,7 @@ from souverain.street.campaigns import CampaignError
 from souverain.street.detections import DetectionsError
 from souverain.street.inventory import InventoryError
 from souverain.street.item_lists import FORMATS, Filter, as_row
+from souverain.street.kinds import KINDS
 from souverain.street.models import Datum, Item, ItemEvent, WorkOrder
 from souverain.street.photos import MAX_BYTES
 from souverain.street.positioning import Pointed
@@ -90,6 +91,32 @@ class HistoryItem(Schema):
 class History(Schema):
     count: int
     items: list[HistoryItem]
+
+
+class AttributeItem(Schema):
+    """What can be said of an item: a number in `unit`, one of `choices`, or a text."""
+
+    name: str
+    title: str
+    unit: str | None
+    number: bool
+    choices: list[str]
+
+
+class KindItem(Schema):
+    """A kind of item. `on_road`: one ray places it."""
+
+    code: str
+    title: str
+    family: str
+    on_road: bool
+    movable: bool
+    attributes: list[AttributeItem]
+
+
+class Kinds(Schema):
+    count: int
+    items: list[KindItem]
 
 
 class SightingIn(Schema):
@@ -258,6 +285,33 @@ def _asked(request: HttpRequest) -> Any:
     return Filter.read(query).of(visible)
 
 
+@router.get("/kinds", response=Kinds)
+@requires("street.desk")
+def kinds(request: HttpRequest) -> Any:
+    """The kinds of items that the inventory knows, and what can be said of each."""
+    listed = [
+        KindItem(
+            code=kind.code,
+            title=kind.title,
+            family=kind.family,
+            on_road=kind.on_road,
+            movable=kind.movable,
+            attributes=[
+                AttributeItem(
+                    name=one.name,
+                    title=one.title,
+                    unit=one.unit or None,
+                    number=one.is_number,
+                    choices=list(one.choices),
+                )
+                for one in kind.attributes
+            ],
+        )
+        for kind in KINDS.values()
+    ]
+    return Kinds(count=len(listed), items=listed)
+
+
 @router.get("/items", response=Items)
 @requires("street.desk")
 @_told
@@ -265,11 +319,14 @@ def items(
     request: HttpRequest,
     limit: int = Query(PAGE, ge=1, le=PAGE),
     offset: int = Query(0, ge=0, le=10_000_000),
+    near: UUID | None = Query(None),
 ) -> Any:
     """The items within one's reach, in order along the roads; `count` is of all of them. `kind`,
     `family`, `state`, `road` (`D971`), `pr_from`, `pr_to`, `commune` (INSEE code) and `campaign`
-    narrow the list."""
+    narrow the list; `near`, to what stands within 30 m of a panorama."""
     found = _asked(request)
+    if near is not None:
+        found = item_lists.near(found, inventory.panorama_seen_by(near))
     rows = [ItemItem(**as_row(item)) for item in found[offset : offset + limit]]
     return Items(count=found.count(), items=rows)
 
@@ -317,9 +374,11 @@ def record(request: HttpRequest, told: NewItem) -> Any:
 @router.post("/items/detections", response={201: ImportedItems})
 @requires("street.record")
 @_told
-def take_detections(request: HttpRequest, file: File[UploadedFile]) -> Any:
+def take_detections(request: HttpRequest, file: File[UploadedFile | None] = None) -> Any:
     """Import what a detector found (docs/schemas/street-detections.schema.json): merged over the
     views, recorded as items to verify, with the detector's name and F1."""
+    if file is None:
+        raise DetectionsError("Un fichier de détections est attendu, sous le nom « file ».")
     if (file.size or 0) > detections.MAX_BYTES:
         raise DetectionsError(f"Ce fichier dépasse {detections.MAX_BYTES // 1_000_000} Mo.")
     done = detections.take(request.actor, detections.parse(file.read()))  # type: ignore[attr-defined]
@@ -395,10 +454,15 @@ def describe(request: HttpRequest, identifier: UUID, told: Described) -> Any:
 @requires("street.record")
 @_told
 def add_photo(
-    request: HttpRequest, identifier: UUID, file: File[UploadedFile], note: Form[str] = ""
+    request: HttpRequest,
+    identifier: UUID,
+    file: File[UploadedFile | None] = None,
+    note: Form[str] = "",
 ) -> Any:
     """Join a photo, JPEG or PNG. It is written anew without its metadata."""
     found = _item(request, identifier)
+    if file is None:
+        raise InventoryError("Une photo est attendue, sous le nom « file ».")
     if (file.size or 0) > MAX_BYTES:
         raise InventoryError(f"Cette photo dépasse {MAX_BYTES // 1_000_000} Mo.")
     return 201, HistoryItem.of(inventory.add_photo(request.actor, found, file.read(), note))  # type: ignore[attr-defined]

@@ -391,10 +391,10 @@ def change_state(request: HttpRequest, identifier: UUID) -> HttpResponse:
     """Judge the item; the state is in the address."""
     item, form = _item(request, identifier), NoteForm(request.POST)
     asked = request.GET.get("etat", "")
-    if asked not in State.values:
-        raise Http404
     note = form.cleaned_data["note"] if form.is_valid() else ""
     try:
+        if asked not in State.values:
+            raise InventoryError("Cet état n'existe pas.")
         inventory.change_state(_actor(request), item, State(asked), note)
     except InventoryError as error:
         messages.error(request, str(error))
@@ -465,8 +465,8 @@ def photo(request: HttpRequest, identifier: UUID, line: int) -> HttpResponse:
     store = objects.open_store(settings.OBJECTS_URL)
     try:
         content = b"".join(store.read(found.photo_key))
-    except FileNotFoundError as error:
-        raise Http404 from error
+    except (FileNotFoundError, ValueError):
+        return _no_picture()
     return _jpeg(content)
 
 
@@ -478,11 +478,11 @@ def close_up(request: HttpRequest, identifier: UUID, sighting: int) -> HttpRespo
     found = get_object_or_404(item.sightings.select_related("panorama"), pk=sighting)
     panorama = found.panorama
     if not panorama.pyramid_key:
-        raise Http404
+        return _no_picture()
     try:
         content = _close_up(panorama.pyramid_key, found.yaw_deg, found.elevation_deg)
-    except FileNotFoundError as error:
-        raise Http404 from error
+    except (FileNotFoundError, ValueError):
+        return _no_picture()
     return _jpeg(content)
 
 
@@ -498,6 +498,12 @@ def _close_up(key: str, yaw_deg: float, elevation_deg: float) -> bytes:
     return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=85)
 
 
+def _no_picture() -> HttpResponse:
+    """The record is there, and what it names is not in the store."""
+    told = "Cette image n'est pas disponible."
+    return HttpResponse(told, status=503, content_type="text/plain; charset=utf-8")
+
+
 def _jpeg(content: bytes) -> HttpResponse:
     response = HttpResponse(content, content_type="image/jpeg")
     response.headers["Cache-Control"] = "private, max-age=3600"
@@ -507,40 +513,56 @@ def _jpeg(content: bytes) -> HttpResponse:
 # Work orders -------------------------------------------------------------------------------------
 
 
-@require_http_methods(["GET", "POST"])
+@require_GET
 @requires("street.desk")
 def work_orders_page(request: HttpRequest) -> HttpResponse:
-    """The work asked, late first; and, for who may, a new order on the items of a list."""
-    actor = _actor(request)
-    may_record = _may_record(request)
-    if request.method == "POST" and not may_record:
-        raise Http404
-    asked, fault = _filter(request)
-    offered = list(
-        asked.of(inventory.visible(actor)).filter(state=State.CONFIRMED)[:_OFFERED]
-        if may_record
-        else []
-    )
-    form = WorkOrderForm(offered, request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    """The work asked; and, for who may, a form to ask for more on the items of a list."""
+    return _work_orders(request, None)
+
+
+@require_POST
+@requires("street.record")
+def order_work(request: HttpRequest) -> HttpResponse:
+    """Ask for work on some of the items that were offered."""
+    offered = _offered(request)
+    form = WorkOrderForm(offered, request.POST)
+    if form.is_valid():
         told = form.cleaned_data
         chosen = [item for item in offered if str(item.pk) in set(told["items"])]
         try:
             made = work_orders.order(
-                actor, told["title"], chosen, assignee=told["assignee"], due_on=told["due_on"]
+                _actor(request),
+                told["title"],
+                chosen,
+                assignee=told["assignee"],
+                due_on=told["due_on"],
             )
         except InventoryError as error:
             form.add_error(None, str(error))
         else:
             messages.success(request, f"L'ordre de travaux {made.number} est ouvert.")
             return redirect("street:work_order", number=made.number)
-    orders = work_orders.visible(actor).annotate(n=Count("items")).order_by("-number")
+    return _work_orders(request, form)
+
+
+def _offered(request: HttpRequest) -> list[Item]:
+    """The confirmed items of the list that the query asks for."""
+    asked, _ = _filter(request)
+    confirmed = asked.of(inventory.visible(_actor(request))).filter(state=State.CONFIRMED)
+    return list(confirmed[:_OFFERED])
+
+
+def _work_orders(request: HttpRequest, form: WorkOrderForm | None) -> HttpResponse:
+    may_record = _may_record(request)
+    offered = _offered(request) if may_record else []
+    orders = work_orders.visible(_actor(request)).annotate(n=Count("items")).order_by("-number")
     page = Paginator(orders, _PAGE).get_page(request.GET.get("page"))
     context = {
-        "form": form,
-        "fault": fault,
+        "form": form or WorkOrderForm(offered),
+        "fault": _filter(request)[1],
         "filter_form": FilterForm(request.GET or None),
         "offered": offered,
+        "query": _query(request),
         "open": orders.filter(state=WorkOrder.State.OPEN).count(),
         "late": work_orders.late(orders).count(),
         "page": page,
@@ -620,10 +642,10 @@ def work_order_page(request: HttpRequest, number: int) -> HttpResponse:
 def close_work(request: HttpRequest, number: int) -> HttpResponse:
     """Say that the work is done, or cancelled; which is in the address."""
     order, form = _order(request, number), CloseForm({"state": request.GET.get("etat", "")})
-    if not form.is_valid():
-        raise Http404
-    state = WorkOrder.State(form.cleaned_data["state"])
     try:
+        if not form.is_valid():
+            raise InventoryError("Un ordre se clôt fait, ou annulé.")
+        state = WorkOrder.State(form.cleaned_data["state"])
         work_orders.close(_actor(request), order, state)
     except InventoryError as error:
         messages.error(request, str(error))

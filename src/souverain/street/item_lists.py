@@ -22,10 +22,11 @@ from souverain.core import clock
 from souverain.street import positioning
 from souverain.street.inventory import InventoryError, horizontal_sigma
 from souverain.street.kinds import DEFECT, EQUIPMENT, KINDS
-from souverain.street.models import Item
+from souverain.street.models import Item, Panorama
 from souverain.territory.engine import projection
 
 MAX_EXPORTED = 200_000
+NEAR_M = 30.0
 _ROAD = re.compile(r"(?:RD|D|RN|N|A)\s*\d{1,4}[A-Z0-9]{0,4}", re.IGNORECASE)
 _NAMES = ("kind", "state", "road", "pr_from", "pr_to", "commune", "campaign", "family")
 
@@ -103,6 +104,14 @@ def _post(text: str) -> int | None:
     if not 0 <= number <= 999:
         raise InventoryError(f"« {text[:20]} » n'est pas un point de repère (0 à 999).")
     return number
+
+
+def near(items: QuerySet[Item], panorama: Panorama) -> QuerySet[Item]:
+    """Those in a square of 30 m round where a panorama was taken."""
+    x, y = panorama.x_m, panorama.y_m
+    return items.filter(
+        x_m__range=(x - NEAR_M, x + NEAR_M), y_m__range=(y - NEAR_M, y + NEAR_M)
+    )
 
 
 def position_words(item: Item) -> str:

@@ -68,6 +68,7 @@ ROOM = Room(
         "street.measurement_saved": "Mesure enregistrée",
         "street.measurement_deleted": "Mesure effacée",
         "street.demo_made": "Rue de synthèse faite",
+=======
         "street.item_recorded": "Objet de la route relevé",
         "street.item_seen": "Objet de la route visé dans une autre vue",
         "street.item_described": "Objet de la route décrit",
@@ -88,18 +89,21 @@ ROOM = Room(
         NavigationItem("Campagnes d'images", "street:campaigns", "camera", "street.deliver"),
         NavigationItem("Promenade", "street:stroll", "signpost-split", "street.stroll"),
         NavigationItem("Bureau des routes", "street:desk", "binoculars", "street.desk"),
+        NavigationItem("Inventaire", "street:inventory", "card-checklist", "street.desk"),
     ),
     urls="souverain.street.urls",
     api="souverain.street.api:router",
     answers=((queries.nearest_view, finding.nearest_view),),
     jobs=(arrivals.receive_job, finding.build_job, links.link_job),
     jobs=(finding.build_job, links.link_job, delivery_audit.audit_job),
+=======
     answers=(
         (queries.nearest_view, finding.nearest_view),
         (queries.asset_links, inventory.asset_links),
     ),
     jobs=(finding.build_job, demo.demo_job),
     first_data=(demo.offer,),
+    jobs=(finding.build_job,),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.urls import path
 
 from souverain.street import audit_pages, campaign_pages, desk, inventory_pages, map_tiles, privacy_pages, views
+>>>>>>>>> Temporary merge branch 2
+=======
 
 app_name = "street"
 urlpatterns = [
@@ -29,6 +31,14 @@ urlpatterns = [
     path("originaux/<uuid:panorama>.jpg", privacy_pages.original, name="original"),
     path("", views.stroll, name="stroll"),
     path("vue/<uuid:panorama>/", views.view, name="view"),
+=======
+    path("promenades/<slug:slug>/", views.tour, name="tour"),
+    path("embed/<slug:name>/", views.embed, name="embed"),
+    path("bureau/", desk.desk, name="desk"),
+    path("bureau/promenades/", desk.tour_list, name="tour_list"),
+    path("bureau/promenades/<slug:slug>/", desk.tour_edit, name="tour_edit"),
+    path("bureau/promenades/<slug:slug>/agir/", desk.tour_act, name="tour_act"),
+    path("bureau/promenades/<slug:slug>/etapes/<int:pk>/", desk.stop_act, name="stop_act"),
     path("inventaire/", inventory_pages.inventory_page, name="inventory"),
     path("inventaire/carte.geojson", inventory_pages.inventory_map, name="inventory_map"),
     path("inventaire/export.<slug:form>", inventory_pages.inventory_file, name="inventory_file"),
@@ -45,6 +55,7 @@ urlpatterns = [
     ),
     path("inventaire/<uuid:identifier>/photos/<int:line>.jpg", inventory_pages.photo, name="photo"),
     path("travaux/", inventory_pages.work_orders_page, name="work_orders"),
+    path("travaux/demander/", inventory_pages.order_work, name="order_work"),
     path("travaux/<int:number>/", inventory_pages.work_order_page, name="work_order"),
     path("travaux/<int:number>/clore/", inventory_pages.close_work, name="close_work"),
     path("comparer/", inventory_pages.compare_page, name="compare"),
