@@ -32,6 +32,7 @@ ROOM = Room(
     title="Côte-d'Or Street",
     summary="Les routes du département en images à 360°.",
     icon="signpost-split",
+    urls="souverain.street.urls",
     permissions=(
         Permission("street.stroll", "Se promener dans les images publiées", public=True),
         Permission("street.desk", "Mesurer et consulter l'inventaire", _EVERYBODY_AT_WORK),
@@ -51,6 +52,8 @@ ROOM = Room(
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
         "street.campaign_withdrawn": "Campagne d'images retirée",
+        "street.upload_completed": "Envoi d'images fini",
+        "street.upload_opened": "Envoi d'images ouvert",
     },
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
