@@ -22,7 +22,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from souverain.core import access
 from souverain.core.access import ANONYMOUS, Actor, requires
-from souverain.core.api import problem
+from souverain.core.api import authenticated, problem
 from souverain.core.models import Organisation
 from souverain.street import stac, stac_openapi, stac_pictures, stac_search
 from souverain.street.models import Campaign, Panorama, PanoramaLink, Sequence
@@ -30,6 +30,7 @@ from souverain.street.stac import GEOJSON, JSON, Json, Summary
 from souverain.street.stac_search import Refused
 
 COLLECTIONS_DEFAULT, COLLECTIONS_MAX = 100, 1000
+SAFE = ("GET", "HEAD", "OPTIONS")
 _EXTENT_KEPT_S = 600
 _OPEN = {"Access-Control-Allow-Origin": "*"}
 """Other sites' pages may read what is published; never with somebody's session."""
@@ -55,9 +56,13 @@ def operation(
                 refused.headers["Allow"] = ", ".join(request_method_list)
                 return refused
             try:
+                if request.method not in SAFE:
+                    authenticated(request)  # a session's write needs its CSRF token
                 return guarded(request, **arguments)
             except Refused as refusal:
                 return told(refusal.status, str(refusal))
+            except OSError:
+                return told(503, "Les images ne répondent pas : réessayez.")
             except Http404:
                 return told(404, "Rien n'est publié sous cet identifiant.")
             except PermissionDenied as refusal:
