@@ -2,34 +2,19 @@
 // The GeoJSON of areas carries, on each feature, `name`, `href` (optional) and the categorical
 // property named by data-property; a member `approximate: true` of the collection shows the note.
 import './styles/map.scss'
-import workerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?url'
 import {
   LngLatBounds,
   Map as MapLibre,
   NavigationControl,
-  setWorkerUrl,
   type ExpressionSpecification,
   type MapGeoJSONFeature,
   type StyleSpecification,
 } from 'maplibre-gl'
 import { sameOrigin } from './lib/dom'
 import { readLegend, token, type Legend } from './lib/legend'
-
-setWorkerUrl(workerUrl)
+import { FRENCH } from './lib/maplibre'
 
 type Areas = GeoJSON.FeatureCollection<GeoJSON.Geometry | null> & { approximate?: boolean }
-
-const FRENCH = {
-  'NavigationControl.ZoomIn': 'Agrandir',
-  'NavigationControl.ZoomOut': 'Réduire',
-  'NavigationControl.ResetBearing': 'Remettre le nord en haut',
-  'Map.Title': 'Carte',
-  'CooperativeGesturesHandler.WindowsHelpText':
-    'Tenez la touche Ctrl et tournez la molette pour agrandir la carte',
-  'CooperativeGesturesHandler.MacHelpText':
-    'Tenez la touche ⌘ et faites défiler pour agrandir la carte',
-  'CooperativeGesturesHandler.MobileHelpText': 'Déplacez la carte avec deux doigts',
-}
 
 function colours(legend: Legend, property: string): ExpressionSpecification {
   const pairs = legend.items.flatMap(({ value, colour }) => [value, colour])

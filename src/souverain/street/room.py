@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from souverain.core import queries
 from souverain.core.roles import Role
 from souverain.core.rooms import (
     DataClass,
     EventKind,
     Holding,
+    Periodic,
     Permission,
     Reach,
     Room,
 )
+from souverain.street import finding, links, uploads
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -32,7 +37,6 @@ ROOM = Room(
     title="Côte-d'Or Street",
     summary="Les routes du département en images à 360°.",
     icon="signpost-split",
-    urls="souverain.street.urls",
     permissions=(
         Permission("street.stroll", "Se promener dans les images publiées", public=True),
         Permission("street.desk", "Mesurer et consulter l'inventaire", _EVERYBODY_AT_WORK),
@@ -51,10 +55,17 @@ ROOM = Room(
     verbs={
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
+        "street.pictures_received": "Images reçues dans une campagne",
         "street.campaign_withdrawn": "Campagne d'images retirée",
         "street.upload_completed": "Envoi d'images fini",
         "street.upload_opened": "Envoi d'images ouvert",
+        "street.panoramas_linked": "Images d'une campagne reliées",
     },
+    urls="souverain.street.urls",
+    api="souverain.street.api:router",
+    answers=((queries.nearest_view, finding.nearest_view),),
+    jobs=(finding.build_job, links.link_job, uploads.receive_upload),
+    periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
         EventKind("street.asset_confirmed", "Un équipement de la route est confirmé"),

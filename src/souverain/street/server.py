@@ -140,12 +140,17 @@ def is_public(panorama: Panorama) -> bool:
 
 
 def _tile(panorama: Panorama, asked: re.Match[str], cache: str) -> _Found:
-    packed = _pyramid(settings.OBJECTS_URL, panorama.pyramid_key)
+    packed = pyramid(panorama.pyramid_key)
     part = packed.tile(int(asked["level"]), int(asked["column"]), int(asked["row"]))
     if part is None:
         raise Refused(404, "Il n'y a pas d'image à cet endroit de la sphère.")
     start, length = part
     return _Found(panorama.pyramid_key, length, start, length, False, cache)
+
+
+def pyramid(key: str) -> Pyramid:
+    """Where the tiles of a packed file are."""
+    return _pyramid(settings.OBJECTS_URL, key)
 
 
 @lru_cache(_PYRAMIDS)

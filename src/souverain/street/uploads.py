@@ -20,12 +20,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.text import slugify
 
-from souverain.core import clock, jobs, journal
-from souverain.core.access import Actor
-from souverain.core.jobs import Progress, Resources, State, job
+from souverain.core import access, clock, jobs, journal
+from souverain.core.access import SYSTEM, Actor
+from souverain.core.jobs import Failed, Progress, Resources, State, job
 from souverain.core.models import Job
 from souverain.core.rooms import DataClass
-from souverain.street import campaigns
+from souverain.street import campaigns, ingest
 from souverain.street.models import Campaign, Panorama, RejectedPicture, UploadedFile, UploadSet
 
 FILE_MAX_BYTES = 128 << 20
@@ -221,17 +221,24 @@ def receive_upload(progress: Progress, upload_set: str) -> dict[str, Any]:
     found = UploadSet.objects.select_related("campaign").get(pk=upload_set)
     for part in folder(found).glob(".*.part"):  # of an upload that a crash cut
         part.unlink(missing_ok=True)
-    result = receive(found.campaign, folder(found), progress)
+    sender = access.of_user(found.user) if found.user else SYSTEM
+    try:
+        received = ingest.receive(
+            sender, found.campaign.name, [folder(found)], append=True, progress=progress
+        )
+    except (ingest.IngestError, campaigns.CampaignError) as error:
+        raise Failed(str(error)) from error
     for state in states(found):
         if state.word in ("prepared", "rejected"):
             (folder(found) / state.file.file_name).unlink(missing_ok=True)
     with suppress(OSError):  # a file is left
         folder(found).rmdir()
-    return result
-
-
-def receive(campaign: Campaign, source: Path, progress: Progress) -> dict[str, Any]:
-    raise NotImplementedError
+    rejected = len(received.rejected)
+    return {
+        "taken": received.taken,
+        "rejected": rejected,
+        "summary": f"{received.taken} images reçues, {rejected} refusées.",
+    }
 
 
 # Where each file stands --------------------------------------------------------------------------

@@ -49,6 +49,33 @@ def load(departement: str, as_json: bool) -> None:
     )
 
 
+@cli.command()
+@_departement
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), required=True, help="La graine.")
+@_json
+def synthesize(departement: str, seed: int, as_json: bool) -> None:
+    """Trace des routes synthétiques, pour essayer avant d'importer les vraies."""
+    try:
+        made = services.synthesise_roads(of_console(), departement, seed)
+    except (DecoupageError, services.RoadsError) as error:
+        raise click.ClickException(str(error)) from error
+    _emit(
+        {
+            "provenance": "synthetic",
+            "seed": seed,
+            "links": made.links,
+            "length_km": round(made.length_m / 1000, 1),
+            "reference_posts": made.posts,
+            "bridges": made.bridges,
+            "roundabouts": made.roundabouts,
+        },
+        f"Réseau synthétique (pour essai, ce ne sont pas de vraies routes) : {made.links} tronçons, "
+        f"{made.length_m / 1000:.0f} km, {made.posts} points de repère, {made.bridges} ponts, "
+        f"{made.roundabouts} ronds-points.",
+        as_json,
+    )
+
+
 @cli.group("import")
 def import_() -> None:
     """Importe un fichier de l'opérateur."""

@@ -23,6 +23,12 @@ ROOM = Room(
         "territory.loaded": "Communes chargées",
         "territory.outlines_imported": "Contours des communes importés",
         "territory.outlines_refused": "Fichier de contours refusé",
+        "territory.roads_imported": "Routes importées",
+        "territory.roads_refused": "Fichier de routes ou de points de repère refusé",
+        "territory.roads_synthesised": "Routes synthétiques tracées, pour essai",
+        "territory.reference_posts_imported": "Points de repère importés",
+        "territory.asset_recorded": "Équipement de la route enregistré",
+        "territory.asset_retired": "Équipement de la route déposé",
     },
     health=(HealthCheck("communes", "Communes", _communes_are_loaded),),
     holdings=(

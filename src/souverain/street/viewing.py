@@ -1,0 +1,189 @@
+"""What the viewer shows of a panorama, and to whom. Reads only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import reverse
+
+from souverain.core import clock
+from souverain.core.access import Actor, permits
+from souverain.core.format import datetime_fr
+from souverain.core.models import Organisation
+from souverain.street import server
+from souverain.street.models import Campaign, Panorama, PanoramaLink
+from souverain.territory.engine.projection import convergence_deg
+
+SAME_PLACE_M = 4.0
+"""As far apart as two campaigns' panoramas of one place may be: less than their spacing."""
+SAME_DECK_M = 3.0
+"""As far apart in height: a bridge is not the road beneath it."""
+_DATES = 20
+_LINKS = 24
+
+
+def works_here(actor: Actor) -> bool:
+    """Whether the actor sees campaigns that are not published: the desk of the whole département,
+    as for the pictures themselves (`server`)."""
+    departement = Organisation.objects.get(kind=Organisation.Kind.DEPARTEMENT)
+    return permits(actor, "street.desk", organisation=departement)
+
+
+def visible(actor: Actor) -> QuerySet[Panorama]:
+    """The panoramas that the actor may look at: the published ones, or for the desk all that are
+    ready."""
+    ready = Panorama.objects.filter(state=Panorama.State.READY).select_related("campaign")
+    return ready if works_here(actor) else published(ready)
+
+
+def published(panoramas: QuerySet[Panorama]) -> QuerySet[Panorama]:
+    return panoramas.filter(
+        state=Panorama.State.READY, campaign__state=Campaign.State.PUBLISHED
+    ).select_related("campaign")
+
+
+def description(panorama: Panorama, among: QuerySet[Panorama]) -> dict[str, Any]:
+    """All that the viewer needs, in JSON's types; links and dates lead only to what is in `among`.
+
+    Headings named `grid` are clockwise from the map grid's north, the world of `engine.sphere`;
+    the others from true north."""
+    turn = convergence_deg(panorama.longitude_deg, panorama.latitude_deg)
+    campaign = panorama.campaign
+    return {
+        "id": str(panorama.pk),
+        "campaign": campaign.name,
+        "campaign_title": campaign.title,
+        "published": campaign.state == Campaign.State.PUBLISHED,
+        "provenance": campaign.provenance,
+        "provenance_fr": campaign.get_provenance_display(),
+        "licence": campaign.licence,
+        "taken_at": clock.rfc3339(panorama.taken_at),
+        "taken_at_fr": datetime_fr(panorama.taken_at),
+        "longitude_deg": panorama.longitude_deg,
+        "latitude_deg": panorama.latitude_deg,
+        "x_m": panorama.x_m,
+        "y_m": panorama.y_m,
+        "z_m": panorama.z_m,
+        "datum": panorama.datum,
+        "heading_deg": panorama.heading_deg,
+        "grid_heading_deg": (panorama.heading_deg - turn) % 360.0,
+        "pitch_deg": panorama.pitch_deg,
+        "roll_deg": panorama.roll_deg,
+        "convergence_deg": turn,
+        "sigma_xy_m": panorama.sigma_xy_m,
+        "sigma_z_m": panorama.sigma_z_m,
+        "sigma_heading_deg": panorama.sigma_heading_deg,
+        "sigma_tilt_deg": panorama.sigma_tilt_deg,
+        "road": panorama.road or None,
+        "pr": panorama.pr,
+        "abscissa_m": panorama.abscissa_m,
+        "side": panorama.side or None,
+        "place_fr": place_fr(panorama),
+        "commune": panorama.commune or None,
+        "width": panorama.width,
+        "height": panorama.height,
+        "crop": panorama.crop,
+        "version": panorama.version,
+        "tiles": f"/street/tiles/{panorama.pk}/{panorama.version}/{{level}}/{{column}}_{{row}}.jpg",
+        "levels": levels(panorama),
+        "page": reverse("street:view", args=[panorama.pk]),
+        "links": links(panorama, among),
+        "dates": dates(panorama, among),
+    }
+
+
+def place_fr(panorama: Panorama) -> str:
+    """Where it is, as people say it: « D971 PR 12+350, Beaune »; coordinates when neither is known."""
+    parts = [road_position(panorama), commune_name(panorama.commune)]
+    said = ", ".join(part for part in parts if part)
+    if said:
+        return said
+    longitude, latitude = panorama.longitude_deg, panorama.latitude_deg
+    return f"{latitude:.5f}° N, {longitude:.5f}° E".replace(".", ",")
+
+
+def road_position(panorama: Panorama) -> str:
+    """`D971 PR 12+350`; empty when the road is not known."""
+    if not panorama.road:
+        return ""
+    if panorama.abscissa_m is None:
+        return panorama.road
+    if panorama.pr is None:
+        return f"{panorama.road} +{round(panorama.abscissa_m)} m"
+    return f"{panorama.road} PR {panorama.pr}{round(panorama.abscissa_m):+d}"
+
+
+def commune_name(code: str) -> str:
+    if not code:
+        return ""
+    found = Organisation.objects.filter(kind=Organisation.Kind.COMMUNE, code=code).first()
+    return found.name if found else ""
+
+
+def links(panorama: Panorama, among: QuerySet[Panorama]) -> list[dict[str, Any]]:
+    """Where one can walk to from here, the next along the road first."""
+    made = (
+        PanoramaLink.objects.filter(origin=panorama, target__in=among)
+        .select_related("target")
+        .order_by("-along", "pk")[:_LINKS]
+    )
+    return [_link(panorama, link.target, link.along) for link in made]
+
+
+def _link(panorama: Panorama, target: Panorama, along: bool) -> dict[str, Any]:
+    east, north = target.x_m - panorama.x_m, target.y_m - panorama.y_m
+    heights = panorama.z_m is not None and target.z_m is not None
+    comparable = heights and panorama.datum == target.datum
+    return {
+        "id": str(target.pk),
+        "along": along,
+        "grid_heading_deg": math.degrees(math.atan2(east, north)) % 360.0,
+        "distance_m": math.hypot(east, north),
+        "rise_m": target.z_m - panorama.z_m if comparable else None,  # type: ignore[operator]
+        "road": target.road or None,
+        "page": reverse("street:view", args=[target.pk]),
+    }
+
+
+def dates(panorama: Panorama, among: QuerySet[Panorama]) -> list[dict[str, Any]]:
+    """The same place in the other campaigns, the nearest panorama of each, latest first."""
+    near = among.exclude(campaign=panorama.campaign_id).filter(
+        x_m__range=(panorama.x_m - SAME_PLACE_M, panorama.x_m + SAME_PLACE_M),
+        y_m__range=(panorama.y_m - SAME_PLACE_M, panorama.y_m + SAME_PLACE_M),
+    )
+    nearest: dict[Any, tuple[float, Panorama]] = {}
+    for other in near[:500]:
+        apart = math.hypot(other.x_m - panorama.x_m, other.y_m - panorama.y_m)
+        best = nearest.get(other.campaign_id)
+        if apart <= SAME_PLACE_M and _same_deck(panorama, other) and (not best or apart < best[0]):
+            nearest[other.campaign_id] = apart, other
+    found = sorted(nearest.values(), key=lambda item: item[1].taken_at, reverse=True)[:_DATES]
+    return [
+        {
+            "id": str(other.pk),
+            "campaign": other.campaign.name,
+            "campaign_title": other.campaign.title,
+            "provenance": other.campaign.provenance,
+            "taken_at": clock.rfc3339(other.taken_at),
+            "taken_at_fr": datetime_fr(other.taken_at),
+            "distance_m": apart,
+            "page": reverse("street:view", args=[other.pk]),
+        }
+        for apart, other in found
+    ]
+
+
+def _same_deck(one: Panorama, other: Panorama) -> bool:
+    if one.z_m is None or other.z_m is None or one.datum != other.datum:
+        return True
+    return abs(one.z_m - other.z_m) <= SAME_DECK_M
+
+
+def levels(panorama: Panorama) -> list[dict[str, int]]:
+    """The levels of its pyramid, largest first; empty while it has none."""
+    if not panorama.pyramid_key:
+        return []
+    return [asdict(level) for level in server.pyramid(panorama.pyramid_key).levels]
