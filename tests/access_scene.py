@@ -42,6 +42,8 @@ from souverain.core.models import (
 from souverain.core.roles import Role
 from souverain.portal.engine import agreement
 from souverain.portal.models import Departure
+from souverain.street import stac
+from souverain.street.models import Panorama, Sequence, UploadSet
 from souverain.vault.engine.tlog import note
 from souverain.vault.engine.tlog.leaves import BIRTH, Leaf, Name
 from souverain.vault.models import Alarm, Hold, Witness
@@ -95,6 +97,24 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     "portal.agreement": lambda marker: {"text": agreement.text([], "Cloud Côte-d'Or").canonical},
     "portal.membership": lambda marker: {"tools": ["vault"]},
     "portal.departure": lambda marker: {"proof": _PROOF | {"note": marker}},
+    # What is published is everybody's: no marker in it.
+    "street.campaign": lambda marker: {
+        "name": f"campagne-{hashlib.sha256(marker.encode()).hexdigest()[:8]}-{next(_numbers)}",
+        "title": "Campagne",
+        "state": "published",
+    },
+    "street.sequence": lambda marker: {"title": "Passage"},
+    "street.panorama": lambda marker: {
+        "file_name": "1.jpg",
+        "state": "ready",
+        "road": "",
+        "commune": "",
+        "side": "",
+        "detector": "essai",
+        "width": 512,
+        "height": 256,
+        "pyramid_key": "street/essai/1.pyramid",
+    },
     "vault.depositset": lambda marker: {"code": "general", "kind": "civil-status"},
     "vault.drill": lambda marker: {"sha256": hashlib.sha256(marker.encode()).hexdigest()},
     "vault.storedobject": lambda marker: {"type": "snapshots"},
@@ -144,6 +164,25 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     ("portal:job", "pk"): Job,
     ("portal:job_events", "pk"): Job,
     ("portal:cancel_job", "pk"): Job,
+}
+
+_STREET = {
+    **dict.fromkeys(
+        ("collection", "collection_thumb", "collection_status", "items", "item"), Sequence
+    ),
+    **dict.fromkeys(("picture_item", "hd", "sd", "thumb", "picture_tile"), Panorama),
+    **dict.fromkeys(("upload_set", "upload_files", "upload_complete"), UploadSet),
+}
+ARGUMENTS |= {(f"street:stac_{name}", "pk"): model for name, model in _STREET.items()}
+ARGUMENTS |= {
+    ("street:stac_item", "item"): Panorama,
+    **{("street:stac_picture_tile", name): lambda target: 0 for name in ("column", "row")},
+    **{("street:stac_map_tile", name): lambda target: 0 for name in ("z", "x", "y")},
+    **{
+        (f"street:stac_{name}", "pk"): lambda target: stac.organisation_id(target.organisation)
+        for name in ("user", "user_collection", "user_catalog")
+    },
+    ("street:stac_not_served", "rest"): lambda target: "reports",
 }
 
 # Bodies that are accepted, where an empty form or `{}` would be refused before the permission is.
@@ -298,7 +337,9 @@ def _filled(model: type[models.Model], target: Target) -> models.Model | None:
         if item.is_relation:
             parent = _parent(item, target)
             tied = tied or parent is not None
-            if parent is not None or not item.null:
+            if parent is None and not item.null:
+                return None  # it hangs on something that belongs to nobody
+            if parent is not None:
                 values[item.name] = parent
         elif item.name == "organisation" and isinstance(item, models.CharField):
             values[item.name], tied = target.organisation.code, True

@@ -20,6 +20,7 @@ from souverain.vault import server as vault  # noqa: E402 - Django must be set u
 street: Any = None
 if "street" in settings.ROOMS:
     from souverain.street import server as street
+    from souverain.street import upload_server as street_uploads
 
 egress.install_hook()
 
@@ -29,5 +30,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await vault.application(scope, receive, send)
     elif street and scope["type"] == "http" and street.matches(scope["path"]):
         await street.application(scope, receive, send)
+    elif street and scope["type"] == "http" and street_uploads.brings_picture(scope):
+        await street_uploads.application(scope, receive, send)
     else:
         await _pages(scope, receive, send)

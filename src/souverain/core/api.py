@@ -15,8 +15,8 @@ from ninja.utils import check_csrf
 from pydantic import WithJsonSchema
 
 from souverain.core.access import ANONYMOUS, Actor
+from souverain.core.addresses import is_api
 
-ROOT = "/api/"
 PROBLEM = "application/problem+json"
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """An instant in UTC, as `clock.rfc3339` writes it."""
@@ -51,7 +51,8 @@ def authenticated(request: HttpRequest) -> Actor | None:
     return actor
 
 
-def _problem(status: int, detail: str = "", **more: Any) -> dict[str, Any]:
+def problem_body(status: int, detail: str = "", **more: Any) -> dict[str, Any]:
+    """What `problem` answers, for whoever writes it on another wire."""
     title = _TITLES.get(status, "Échec")
     said = detail or _DETAILS.get(status, f"{title}.")
     return {"type": "about:blank", "title": title, "status": status, "detail": said, **more}
@@ -59,7 +60,7 @@ def _problem(status: int, detail: str = "", **more: Any) -> dict[str, Any]:
 
 def problem(status: int, detail: str = "", **more: Any) -> HttpResponse:
     """RFC 9457: what kind of error it is, and the sentence that says this one."""
-    return JsonResponse(_problem(status, detail, **more), status=status, content_type=PROBLEM)
+    return JsonResponse(problem_body(status, detail, **more), status=status, content_type=PROBLEM)
 
 
 def problem_handlers(api: NinjaAPI) -> None:
@@ -103,14 +104,14 @@ def _what(fault: dict[str, Any]) -> str:
 
 
 class ApiMiddleware:
-    """Under /api/, whatever refuses (Django, a library, a bug) is a problem; HEAD and OPTIONS
+    """Where programs call, whatever refuses (Django, a library, a bug) is a problem; HEAD and OPTIONS
     answer what HTTP says."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not request.path.startswith(ROOT):
+        if not is_api(request.path):
             return self.get_response(request)
         asked = request.method
         if asked == "HEAD":
@@ -122,7 +123,7 @@ class ApiMiddleware:
             if asked == "OPTIONS":
                 return _rewritten(answer, 204, b"")
         if answer.status_code >= 400 and answer.headers.get("Content-Type") != PROBLEM:
-            told = json.dumps(_problem(answer.status_code)).encode()
+            told = json.dumps(problem_body(answer.status_code)).encode()
             _rewritten(answer, answer.status_code, told)
         if asked == "HEAD":
             length = str(len(answer.content))

@@ -14,6 +14,7 @@ from django.shortcuts import render
 
 from souverain.core import access
 from souverain.core.access import ANONYMOUS, Actor
+from souverain.core.addresses import is_api
 from souverain.core.api import problem
 
 # Views of the libraries that carry their own access rules.
@@ -56,7 +57,7 @@ class NulMiddleware:
         return self._refused(request) if holds_nul(request) else None
 
     def _refused(self, request: HttpRequest) -> HttpResponse:
-        if request.path.startswith("/api/"):
+        if is_api(request.path):
             return problem(400, "Un caractère NUL est interdit.")
         return render(request, "400.html", status=400)
 
@@ -66,7 +67,7 @@ def actor_of(request: HttpRequest) -> Actor:
     A token opens the API only: pages give rights and make tokens, which a token must never do."""
     authorization = request.headers.get("Authorization", "")
     if authorization.startswith("Bearer "):
-        if not request.path.startswith("/api/"):
+        if not is_api(request.path):
             return ANONYMOUS
         return access.of_token(authorization.removeprefix("Bearer ")) or ANONYMOUS
     user = request.user
@@ -100,7 +101,7 @@ class AccessMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Somebody unknown who asks for a page is asked to sign in, then brought back to it."""
         unknown = request.actor == ANONYMOUS  # type: ignore[attr-defined]
-        page = request.method == "GET" and not request.path.startswith("/api/")
+        page = request.method == "GET" and not is_api(request.path)
         if isinstance(exception, PermissionDenied) and unknown and page:
             return redirect_to_login(request.get_full_path())
         return None

@@ -11,6 +11,8 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from souverain.core.addresses import is_api
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -82,7 +84,7 @@ _SAID = {
 
 async def _refuse(status: int, scope: Any, send: Send) -> None:
     title, detail = _SAID[status]
-    if scope["path"].startswith("/api/"):
+    if is_api(scope["path"]):
         kind = b"application/problem+json"
         problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         text = json.dumps(problem)

@@ -148,6 +148,8 @@ class Panorama(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["sequence", "rank"], name="street_panorama_rank"),
             models.Index(fields=["road", "pr"], name="street_panorama_road"),
+            models.Index(fields=["longitude_deg", "latitude_deg"], name="street_panorama_box"),
+            models.Index(fields=["taken_at"], name="street_panorama_taken"),
             # All that says whether the index of `finding` is up to date, without the rows.
             models.Index(
                 fields=["campaign", "state", "rank", "x_m", "y_m"], name="street_panorama_place"
@@ -397,3 +399,37 @@ class Delivery(models.Model):
     job = models.ForeignKey(Job, models.SET_NULL, null=True, related_name="+")
     report = models.JSONField(null=True)
     at = models.DateTimeField(default=clock.now)
+
+
+class UploadSet(models.Model):
+    """A campaign that a client of Panoramax sends, file by file; written by `uploads`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    campaign = models.OneToOneField(Campaign, models.CASCADE, related_name="upload_set")
+    user = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    estimated_files = models.PositiveIntegerField(null=True)
+    created_at = models.DateTimeField(default=clock.now)
+    completed_at = models.DateTimeField(null=True)
+    """When its sender said that all is there; null again when another file comes."""
+    job = models.ForeignKey(Job, models.SET_NULL, null=True, related_name="+")
+
+
+class UploadedFile(models.Model):
+    """A file of an upload set, as it came. One that was refused on arrival was not kept."""
+
+    upload_set = models.ForeignKey(UploadSet, models.CASCADE, related_name="files")
+    file_name = models.CharField(max_length=255)
+    size = models.BigIntegerField()
+    content_md5 = models.CharField(max_length=32)
+    """Panoramax's clients compare it with theirs; `sha256` is what we trust."""
+    sha256 = models.CharField(max_length=64, db_index=True)
+    received_at = models.DateTimeField(default=clock.now)
+    refused_as = models.CharField(max_length=40, blank=True)
+    """Panoramax's word for the reason; empty: kept."""
+    refusal = models.CharField(max_length=400, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["upload_set", "file_name"], name="street_upload_once")
+        ]

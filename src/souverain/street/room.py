@@ -16,7 +16,7 @@ from souverain.core.rooms import (
     Reach,
     Room,
 )
-from souverain.street import arrivals, delivery_audit, demo, finding, inventory, links
+from souverain.street import arrivals, delivery_audit, demo, finding, inventory, links, uploads
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -60,6 +60,8 @@ ROOM = Room(
         "street.pictures_received": "Images reçues dans une campagne",
         "street.campaign_withdrawn": "Campagne d'images retirée",
         "street.delivery_audited": "Livraison d'images contrôlée",
+        "street.upload_completed": "Envoi d'images fini",
+        "street.upload_opened": "Envoi d'images ouvert",
         "street.panoramas_linked": "Images d'une campagne reliées",
         "street.reblurred": "Image de route refloutée",
         "street.original_read": "Image d'origine lue",
@@ -96,7 +98,6 @@ ROOM = Room(
     answers=((queries.nearest_view, finding.nearest_view),),
     jobs=(arrivals.receive_job, finding.build_job, links.link_job),
     jobs=(finding.build_job, links.link_job, delivery_audit.audit_job),
-=======
     answers=(
         (queries.nearest_view, finding.nearest_view),
         (queries.asset_links, inventory.asset_links),
@@ -104,6 +105,10 @@ ROOM = Room(
     jobs=(finding.build_job, demo.demo_job),
     first_data=(demo.offer,),
     jobs=(finding.build_job,),
+||||||| a44d8b5
+    jobs=(finding.build_job, links.link_job),
+=======
+    jobs=(finding.build_job, links.link_job, uploads.receive_upload),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),

@@ -1,11 +1,12 @@
-"""The room's pages, under `/street/`."""
+"""The room's pages, under `/street/`, and the protocols of others that it speaks."""
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
-from souverain.street import audit_pages, campaign_pages, desk, inventory_pages, map_tiles, privacy_pages, views
+from souverain.street import audit_pages, campaign_pages, desk, inventory_pages, map_tiles, privacy_pages, stac_urls, stac_views, views
 >>>>>>>>> Temporary merge branch 2
+||||||| a44d8b5
 =======
 
 app_name = "street"
@@ -13,6 +14,8 @@ urlpatterns = [
     path("campagnes/<slug:name>/controle/", audit_pages.control, name="control"),
     path("campagnes/<slug:name>/controle.csv", audit_pages.control_csv, name="control-csv"),
     path("campagnes/<slug:name>/controle.pdf", audit_pages.control_pdf, name="control-pdf"),
+    path("api", stac_views.landing, name="stac_bare"),
+    path("api/", include(stac_urls)),
     path("map/<int:z>/<int:x>/<int:y>.mvt", map_tiles.tile, name="map-tile"),
     path("campagnes/", campaign_pages.overview, name="campaigns"),
     path("campagnes/<slug:name>/", campaign_pages.campaign, name="campaign"),
