@@ -16,8 +16,7 @@ run: .venv/.installed build/.web build/models
 	@PORT=$(PORT) $(BIN)/souverain serve --port $(PORT)
 
 # Everything that run and test need; nothing is started.
-install: .venv/.installed-dev build/.web build/models debian-packages
-install: .venv/.installed-dev build/.web build/.peers debian-packages
+install: .venv/.installed-dev build/.web build/models build/.peers debian-packages
 
 .venv/.installed: requirements.txt requirements-build.txt pyproject.toml
 	@./deploy/install requirements.txt requirements-build.txt .

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from souverain.street import audit_commands, finding_commands, ingest_commands, link_commands, measure_commands, privacy_commands
+from souverain.street import (
+    audit_commands,
+    finding_commands,
+    ingest_commands,
+    link_commands,
+    measure_commands,
+    privacy_commands,
+)
 from souverain.street.inventory_commands import compare, items
 
 

@@ -70,7 +70,6 @@ ROOM = Room(
         "street.measurement_saved": "Mesure enregistrée",
         "street.measurement_deleted": "Mesure effacée",
         "street.demo_made": "Rue de synthèse faite",
-=======
         "street.item_recorded": "Objet de la route relevé",
         "street.item_seen": "Objet de la route visé dans une autre vue",
         "street.item_described": "Objet de la route décrit",
@@ -95,20 +94,19 @@ ROOM = Room(
     ),
     urls="souverain.street.urls",
     api="souverain.street.api:router",
-    answers=((queries.nearest_view, finding.nearest_view),),
-    jobs=(arrivals.receive_job, finding.build_job, links.link_job),
-    jobs=(finding.build_job, links.link_job, delivery_audit.audit_job),
     answers=(
         (queries.nearest_view, finding.nearest_view),
         (queries.asset_links, inventory.asset_links),
     ),
-    jobs=(finding.build_job, demo.demo_job),
+    jobs=(
+        arrivals.receive_job,
+        delivery_audit.audit_job,
+        demo.demo_job,
+        finding.build_job,
+        links.link_job,
+        uploads.receive_upload,
+    ),
     first_data=(demo.offer,),
-    jobs=(finding.build_job,),
-||||||| a44d8b5
-    jobs=(finding.build_job, links.link_job),
-=======
-    jobs=(finding.build_job, links.link_job, uploads.receive_upload),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
@@ -139,6 +137,8 @@ ROOM = Room(
             "Obligation légale (RGPD, art. 6.1.c et 17)",
             "Le contact et le message : jusqu'à la réponse. Le reçu : avec l'image",
             "Les opérateurs ; le demandeur, par son code",
+        ),
+        Holding(
             "Inventaire de la route : objets, défauts, photos et ordres de travaux",
             frozenset({DataClass.INTERNAL, DataClass.PERSONAL}),
             "Entretenir les routes",

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from souverain.street import audit_pages, campaign_pages, desk, inventory_pages, map_tiles, privacy_pages, stac_urls, stac_views, views
->>>>>>>>> Temporary merge branch 2
-||||||| a44d8b5
-=======
+from souverain.street import (
+    audit_pages,
+    campaign_pages,
+    desk,
+    inventory_pages,
+    map_tiles,
+    privacy_pages,
+    stac_urls,
+    stac_views,
+    views,
+)
 
 app_name = "street"
 urlpatterns = [
@@ -34,7 +41,6 @@ urlpatterns = [
     path("originaux/<uuid:panorama>.jpg", privacy_pages.original, name="original"),
     path("", views.stroll, name="stroll"),
     path("vue/<uuid:panorama>/", views.view, name="view"),
-=======
     path("promenades/<slug:slug>/", views.tour, name="tour"),
     path("embed/<slug:name>/", views.embed, name="embed"),
     path("bureau/", desk.desk, name="desk"),
@@ -62,11 +68,4 @@ urlpatterns = [
     path("travaux/<int:number>/", inventory_pages.work_order_page, name="work_order"),
     path("travaux/<int:number>/clore/", inventory_pages.close_work, name="close_work"),
     path("comparer/", inventory_pages.compare_page, name="compare"),
-    path("promenades/<slug:slug>/", views.tour, name="tour"),
-    path("embed/<slug:name>/", views.embed, name="embed"),
-    path("bureau/", desk.desk, name="desk"),
-    path("bureau/promenades/", desk.tour_list, name="tour_list"),
-    path("bureau/promenades/<slug:slug>/", desk.tour_edit, name="tour_edit"),
-    path("bureau/promenades/<slug:slug>/agir/", desk.tour_act, name="tour_act"),
-    path("bureau/promenades/<slug:slug>/etapes/<int:pk>/", desk.stop_act, name="stop_act"),
 ]

@@ -12,7 +12,7 @@ import souverain.core.clock
 class Migration(migrations.Migration):
     dependencies = [
         ("core", "0006_sign_in_attempts"),
-        ("street", "0002_find"),
+        ("street", "0003_inventory"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
