@@ -270,7 +270,7 @@ def networks(draw: st.DrawFn) -> tuple[RoadNetwork, ReferencePosts]:
     return network_of(links), posts_of(*posts) if posts else NO_POSTS
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(networks(), st.integers(0, 2**32 - 1))
 def test_there_and_back_on_any_network(
     drawn: tuple[RoadNetwork, ReferencePosts], seed: int
