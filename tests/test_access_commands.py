@@ -188,6 +188,9 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "membership verify": _proof,
     "organisation show": lambda scene: [DIJON],
     "territory import outlines": _outlines,
+    "territory import reference-posts": _outlines,
+    "territory import roads": _outlines,
+    "territory synthesize": lambda scene: ["--seed", "21"],
     "user create": lambda scene: [
         *("--email", "a@exemple.fr"),
         *("--organisation", DIJON, "--role", "commune-admin"),
@@ -251,6 +254,9 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
 # Commands whose example is refused: what they journal is the refusal, if anything.
 REFUSED = {
     "territory import outlines",
+    "territory import reference-posts",
+    "territory import roads",
+    "territory synthesize",
     "job run",
     "membership verify",
     "vault agent drill",
