@@ -14,6 +14,7 @@ A link without a number is an axis by itself, named by its identifier.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ GAP_M = 150.0
 SHORT_M = 200.0
 """One-way remains of a numbered road shorter than that (ramps, arcs of a ring) have no axis."""
 _WRONG_WAY = 20.0
+_MAX_TURNS = 40
 _AT_POST_M = 0.001
 _MAX_PR = 1 << 20
 _MAX_PAIRS = 4_000_000
@@ -473,13 +475,12 @@ class _Road:
         self.direction: Floats | None = None
         self._index_of: dict[tuple[float, int], int] = {}
         remaining = sorted(self._components(links), key=self._weight, reverse=True)
-        for turn in range(len(links)):
-            after: list[list[int]] = []
-            for component in remaining:
-                after += self._take(component, whole=turn == 0)
-            remaining = after
-            if not remaining:
-                break
+        for turn in range(_MAX_TURNS):
+            remaining = [
+                part for component in remaining for part in self._take(component, whole=turn == 0)
+            ]
+        for link in itertools.chain.from_iterable(remaining):  # no road branches as often as that
+            self._take([link], whole=False)
         self._calibrate()
 
     def _weight(self, links: list[int]) -> tuple[bool, float]:
