@@ -149,11 +149,19 @@ class Referencing:
     def _fill_left(self, axes: list[Axis]) -> None:
         """What the way back needs: the entry of each (road, PR), the main axes first."""
         road_of_axis = np.array([self._names[axis.road] for axis in axes], dtype=np.int64)
+        self._road_of_axis = road_of_axis
         self._is_left = np.array([axis.main != i for i, axis in enumerate(axes)], dtype=bool)
         self._carriageway = np.array([axis.carriageway for axis in axes], dtype="U1")
         keys = _key(road_of_axis[self._post_axis], self._post_pr)
-        bare = np.flatnonzero(np.diff(self._first_post) == 0)
-        # A road without posts has one entry for each axis: « PR » -1, measured from its own zero.
+        without_posts = np.diff(self._first_post) == 0
+        # The main axes of a road without posts count on from one to the next.
+        self._bare_axis = np.flatnonzero(without_posts & ~self._is_left)
+        begins = self._knots[self._first_knot[self._bare_axis], 1]
+        self._bare_key = road_of_axis[self._bare_axis] * _SPACING_M + begins
+        order = np.argsort(self._bare_key, kind="stable")
+        self._bare_axis, self._bare_key = self._bare_axis[order], self._bare_key[order]
+        # Their left carriageways are looked up beside the posts: « PR » -1, measured from zero.
+        bare = np.flatnonzero(without_posts & self._is_left)
         self._entry_axis = np.concatenate([self._post_axis, bare]).astype(np.int64)
         self._entry_measure = np.concatenate([self._post_measure, np.zeros(len(bare))])
         entry_key = np.concatenate([keys, _key(road_of_axis[bare], _NO_PR)])
@@ -236,11 +244,8 @@ class Referencing:
         best_axis = np.full(len(number), -1, dtype=np.int64)
         best_along = np.zeros(len(number))
         best_rank = np.full(len(number), _UNREACHED)
-        for turn in range(int((right - left).max(initial=0))):
-            which = np.flatnonzero(left + turn < right)
-            entry = (left + turn)[which]
-            axis = self._entry_axis[entry]
-            measure = self._entry_measure[entry] + abscissa[which]
+
+        def consider(which: Ints, axis: Ints, measure: Floats) -> None:
             along = self._along_at(axis, measure)
             rank = self._rank(axis, along, side[which])
             # The same metres may lie on two axes: on the one where they would be said so, first.
@@ -249,6 +254,18 @@ class Referencing:
             chosen = which[better]
             best_axis[chosen], best_along[chosen] = axis[better], along[better]
             best_rank[chosen] = rank[better]
+
+        for turn in range(int((right - left).max(initial=0))):
+            which = np.flatnonzero(left + turn < right)
+            entry = (left + turn)[which]
+            consider(which, self._entry_axis[entry], self._entry_measure[entry] + abscissa[which])
+        if len(self._bare_axis):
+            at = np.searchsorted(self._bare_key, number * _SPACING_M + abscissa + 0.01, "right") - 1
+            axis = self._bare_axis[np.maximum(at, 0)]
+            which = np.flatnonzero(
+                (pr == _NO_PR) & (at >= 0) & (self._road_of_axis[axis] == number)
+            )
+            consider(which, axis[which], abscissa[which])
         return self._point(best_axis, best_along)
 
     def _rank(self, axis: Ints, along_m: Floats, side: Strings) -> Ints:

@@ -207,14 +207,14 @@ def test_a_link_without_number_is_named_by_its_identifier() -> None:
 
 
 def test_a_road_that_branches_without_end_is_referenced_all_the_same() -> None:
-    turns = np.linspace(0, 2 * np.pi, 3_000, endpoint=False)
+    turns = np.linspace(0, 2 * np.pi, 1_000, endpoint=False)
     star = network_of(
         [("D1", [(0.0, 0.0), (9e3 * np.cos(t), 9e3 * np.sin(t))], 0) for t in turns.tolist()]
     )
     found = Referencing(star, posts_of(("D1", 1, "C", 4_000.0, 0.0)))
     places = 8e3 * np.column_stack([np.cos(turns), np.sin(turns)])
     assert errors_m(found, places).max() < 0.01
-    assert len(errors_m(found, places)) == 3_000
+    assert len(errors_m(found, places)) == 1_000
 
 
 def test_no_roads_are_no_error() -> None:
