@@ -22,7 +22,8 @@ from django.conf import settings
 from django.test import Client
 
 from souverain.core import access
-from souverain.core.models import JournalEntry
+from souverain.core.models import JournalEntry, Organisation, RoleAssignment, User
+from souverain.core.roles import Role
 from souverain.territory import roads, services
 from souverain.territory.cli import cli
 from souverain.territory.engine.reference_post_files import read_posts
@@ -445,7 +446,20 @@ def test_the_api_goes_both_ways(departement: None, tmp_path: Path, client: Clien
 
 
 def test_assets_are_for_those_who_keep_the_roads(departement: None, client: Client) -> None:
+    put()
+    put(kind="drain")
     assert client.get("/api/territory/assets").status_code == 401
+    agent = User.objects.create_user("agent@exemple.fr")
+    here = Organisation.objects.get(code="21")
+    RoleAssignment.objects.create(user=agent, role=Role.AGENT, organisation=here)
+    client.force_login(agent)
+    first = client.get("/api/territory/assets", {"limit": 1}).json()
+    assert first["count"] == 1 and first["next"] == first["items"][0]["id"]
+    rest = client.get("/api/territory/assets", {"after": first["next"]}).json()
+    assert rest["count"] == 1 and rest["next"] is None
+    drains = client.get("/api/territory/assets", {"kind": "drain"}).json()["items"]
+    assert [item["kind"] for item in drains] == ["drain"]
+    assert drains[0]["x_m"] == DIJON[0] + 400.0
 
 
 def test_a_killed_import_leaves_the_roads_that_were_there(tmp_path: Path) -> None:
