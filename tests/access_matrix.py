@@ -134,7 +134,7 @@ def operations() -> list[tuple[str, str, str]]:
     return [
         (
             method,
-            f"/api{prefix}{path}",
+            re.sub("/+", "/", f"/api/{prefix}{path}"),  # a router within a router brings slashes
             getattr(operation.view_func, "permission", "no permission named"),
         )
         for prefix, router in api._routers

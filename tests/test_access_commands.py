@@ -17,6 +17,7 @@ from souverain.cli import main
 from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry, Organisation
 from souverain.core.rooms import DataClass
+from souverain.territory.services import load_departement
 from souverain.vault import retention, services
 from souverain.vault.engine.tlog import note
 from souverain.vault.models import DepositSet, Destruction, ReaperPass, ReplicaSource, Site
@@ -92,6 +93,11 @@ def _held(scene: Scene) -> list[str]:
 def _outlines(scene: Scene) -> list[str]:
     Path("contours.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     return ["contours.geojson"]
+
+
+def _loaded(scene: Scene) -> list[str]:
+    load_departement(access.of_console(), "21", settings.DECOUPAGE)
+    return ["--seed", "21"]
 
 
 def _members(scene: Scene) -> list[str]:
@@ -188,6 +194,9 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "membership verify": _proof,
     "organisation show": lambda scene: [DIJON],
     "territory import outlines": _outlines,
+    "territory import reference-posts": _outlines,
+    "territory import roads": _outlines,
+    "territory synthesize": _loaded,
     "user create": lambda scene: [
         *("--email", "a@exemple.fr"),
         *("--organisation", DIJON, "--role", "commune-admin"),
@@ -251,6 +260,8 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
 # Commands whose example is refused: what they journal is the refusal, if anything.
 REFUSED = {
     "territory import outlines",
+    "territory import reference-posts",
+    "territory import roads",
     "job run",
     "membership verify",
     "vault agent drill",

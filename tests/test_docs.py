@@ -78,7 +78,7 @@ def test_every_query_declared_is_in_the_list_of_queries() -> None:
 
 def test_docs_name_no_command_that_is_gone() -> None:
     groups = {words.rsplit(" ", 1)[0] for words in COMMANDS} | {"territory import"}
-    for found in re.findall(r"souverain ((?:[a-z]+ ?)+)", TEXT):
+    for found in re.findall(r"souverain ((?:[a-z][a-z-]* ?)+)", TEXT):
         words = found.strip().split()
         known = any(" ".join(words[:n]) in COMMANDS for n in range(1, len(words) + 1))
         assert (

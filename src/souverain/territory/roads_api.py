@@ -19,6 +19,7 @@ from souverain.territory.engine.roads import RoadNameError, RoadPosition, parse_
 from souverain.territory.models import Asset
 
 router = Router(tags=["territory"])
+_UUID_OR_NONE = "^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$"
 
 
 class RoadPlace(Schema):
@@ -156,7 +157,7 @@ def assets(
     kind: str = Query("", max_length=40),
     road: str = Query("", max_length=40),
     state: str = Query("in-service", max_length=10),
-    after: UUID | None = None,
+    after: str = Query("", pattern=_UUID_OR_NONE),
     limit: int = Query(100, ge=1, le=1000),
 ) -> Assets:
     """The assets in order of id: of a kind, of a road (`D971`), in a state (`all` for any)."""

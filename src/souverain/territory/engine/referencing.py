@@ -14,6 +14,7 @@ A link without a number is an axis by itself, named by its identifier.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ GAP_M = 150.0
 SHORT_M = 200.0
 """One-way remains of a numbered road shorter than that (ramps, arcs of a ring) have no axis."""
 _WRONG_WAY = 20.0
+_MAX_TURNS = 40
 _AT_POST_M = 0.001
 _MAX_PR = 1 << 20
 _MAX_PAIRS = 4_000_000
@@ -147,11 +149,19 @@ class Referencing:
     def _fill_left(self, axes: list[Axis]) -> None:
         """What the way back needs: the entry of each (road, PR), the main axes first."""
         road_of_axis = np.array([self._names[axis.road] for axis in axes], dtype=np.int64)
+        self._road_of_axis = road_of_axis
         self._is_left = np.array([axis.main != i for i, axis in enumerate(axes)], dtype=bool)
         self._carriageway = np.array([axis.carriageway for axis in axes], dtype="U1")
         keys = _key(road_of_axis[self._post_axis], self._post_pr)
-        bare = np.flatnonzero(np.diff(self._first_post) == 0)
-        # A road without posts has one entry for each axis: « PR » -1, measured from its own zero.
+        without_posts = np.diff(self._first_post) == 0
+        # The main axes of a road without posts count on from one to the next.
+        self._bare_axis = np.flatnonzero(without_posts & ~self._is_left)
+        begins = self._knots[self._first_knot[self._bare_axis], 1]
+        self._bare_key = road_of_axis[self._bare_axis] * _SPACING_M + begins
+        order = np.argsort(self._bare_key, kind="stable")
+        self._bare_axis, self._bare_key = self._bare_axis[order], self._bare_key[order]
+        # Their left carriageways are looked up beside the posts: « PR » -1, measured from zero.
+        bare = np.flatnonzero(without_posts & self._is_left)
         self._entry_axis = np.concatenate([self._post_axis, bare]).astype(np.int64)
         self._entry_measure = np.concatenate([self._post_measure, np.zeros(len(bare))])
         entry_key = np.concatenate([keys, _key(road_of_axis[bare], _NO_PR)])
@@ -165,6 +175,7 @@ class Referencing:
     def locate(self, xy_m: Floats) -> Located:
         """The nearest axis of each place, shape (n, 2), Lambert-93, within REACH_M."""
         xy_m = np.asarray(xy_m, float).reshape(-1, 2)
+        xy_m = np.where(np.isfinite(xy_m), xy_m, np.nan)
         segment, ratio, distance_m = self._grid.nearest(xy_m)
         found = segment >= 0
         at = np.where(found, segment, 0)
@@ -233,11 +244,8 @@ class Referencing:
         best_axis = np.full(len(number), -1, dtype=np.int64)
         best_along = np.zeros(len(number))
         best_rank = np.full(len(number), _UNREACHED)
-        for turn in range(int((right - left).max(initial=0))):
-            which = np.flatnonzero(left + turn < right)
-            entry = (left + turn)[which]
-            axis = self._entry_axis[entry]
-            measure = self._entry_measure[entry] + abscissa[which]
+
+        def consider(which: Ints, axis: Ints, measure: Floats) -> None:
             along = self._along_at(axis, measure)
             rank = self._rank(axis, along, side[which])
             # The same metres may lie on two axes: on the one where they would be said so, first.
@@ -246,6 +254,18 @@ class Referencing:
             chosen = which[better]
             best_axis[chosen], best_along[chosen] = axis[better], along[better]
             best_rank[chosen] = rank[better]
+
+        for turn in range(int((right - left).max(initial=0))):
+            which = np.flatnonzero(left + turn < right)
+            entry = (left + turn)[which]
+            consider(which, self._entry_axis[entry], self._entry_measure[entry] + abscissa[which])
+        if len(self._bare_axis):
+            at = np.searchsorted(self._bare_key, number * _SPACING_M + abscissa + 0.01, "right") - 1
+            axis = self._bare_axis[np.maximum(at, 0)]
+            which = np.flatnonzero(
+                (pr == _NO_PR) & (at >= 0) & (self._road_of_axis[axis] == number)
+            )
+            consider(which, axis[which], abscissa[which])
         return self._point(best_axis, best_along)
 
     def _rank(self, axis: Ints, along_m: Floats, side: Strings) -> Ints:
@@ -472,13 +492,12 @@ class _Road:
         self.direction: Floats | None = None
         self._index_of: dict[tuple[float, int], int] = {}
         remaining = sorted(self._components(links), key=self._weight, reverse=True)
-        for turn in range(len(links)):
-            after: list[list[int]] = []
-            for component in remaining:
-                after += self._take(component, whole=turn == 0)
-            remaining = after
-            if not remaining:
-                break
+        for turn in range(_MAX_TURNS):
+            remaining = [
+                part for component in remaining for part in self._take(component, whole=turn == 0)
+            ]
+        for link in itertools.chain.from_iterable(remaining):  # no road branches as often as that
+            self._take([link], whole=False)
         self._calibrate()
 
     def _weight(self, links: list[int]) -> tuple[bool, float]:
@@ -622,6 +641,7 @@ class _Road:
         there, main = self.axes[number], {link for link, _ in steps}
         along = self._along_of_nodes(steps)
         used: set[int] = set()
+        reached = 0.0
         run: list[Step] = []
         for step in [*back, None]:
             if step is not None and step[0] not in main:
@@ -630,7 +650,8 @@ class _Road:
             if run:
                 begin, end = self._tail(run[0]), self._tail(run[-1], last=True)
                 span = (along.get(begin, 0.0), along.get(end, 0.0))
-                if begin in along and end in along and span[0] < span[1]:
+                if begin in along and end in along and reached <= span[0] < span[1]:
+                    reached = span[1]
                     left = _axis(self.road, self.network, run)
                     left.main = number
                     left.span_m = span
@@ -676,20 +697,39 @@ class _Road:
     def _continue_posts(self, mains: list[Axis]) -> list[Axis]:
         """A part without posts goes on counting from the part that ends where it begins (or
         begins where it ends), over a gap of GAP_M at most: a ring that bears another number.
-        Returns the parts that found none."""
+        Each end goes on once. Returns the parts that found none."""
         bare = [axis for axis in mains if not axis.posts]
-        calibrated = [axis for axis in mains if axis.posts]
-        if not calibrated:
-            return bare
-        for _ in range(len(bare)):
-            starts = np.array([axis.vertices_m[0, :2] for axis in calibrated])
-            ends = np.array([axis.vertices_m[-1, :2] for axis in calibrated])
-            joined = [axis for axis in bare if _continue_one(axis, calibrated, starts, ends)]
-            if not joined:
-                break
-            calibrated = joined
-            bare = [axis for axis in bare if not axis.posts]
+        ends = [axis for axis in mains if axis.posts]
+        starts = list(ends)
+        while ends or starts:
+            ends = [next_ for axis in ends if (next_ := self._go_on(axis, bare, mains, True))]
+            starts = [next_ for axis in starts if (next_ := self._go_on(axis, bare, mains, False))]
         return bare
+
+    def _go_on(self, axis: Axis, bare: list[Axis], mains: list[Axis], forward: bool) -> Axis | None:
+        """Calibrate, and take out of `bare`, the part that continues an axis."""
+        at, other_at = (-1, 0) if forward else (0, -1)
+        end = axis.vertices_m[at, :2]
+        apart = [float(np.hypot(*(other.vertices_m[other_at, :2] - end))) for other in bare]
+        if not apart or min(apart) > GAP_M:
+            return None
+        following = bare.pop(int(np.argmin(apart)))
+        post, pr = axis.posts[at]
+        # The other carriageway may say the same post a little farther: clear of that too.
+        told = [
+            float(other.measure[at, 1]) - other.posts[at][0]
+            for other in mains
+            if other.posts and other.posts[at][1] == pr
+        ]
+        if forward:
+            begin = max(float(axis.measure[-1, 1]) - post + min(apart), *told)
+        else:
+            begin = min(float(axis.measure[0, 1]) - post - min(apart), *told) - following.length_m
+        following.posts = [(0.0, pr)]
+        following.measure = np.array(
+            [[0.0, begin], [following.length_m, begin + following.length_m]]
+        )
+        return following
 
     def _place_posts(self) -> dict[int, list[tuple[float, int, int]]]:
         """axis → (metres along it, PR, index) of the posts that stand by it."""
@@ -731,22 +771,26 @@ class _Road:
         return [(posts[rank][0], posts[rank][1]) for rank in sorted(kept)]
 
     def _drop_repeated(self, mains: list[Axis]) -> None:
-        """A post's number names one place on a carriageway of the road."""
-        seen: dict[tuple[str, int], int] = {}
-        for number, axis in enumerate(mains):
-            kept = []
+        """A post's number names one place of the road: one on each of two separate carriageways
+        at most."""
+        seen: dict[int, set[str]] = defaultdict(set)
+        parted = {axis.main for number, axis in enumerate(self.axes) if axis.main != number}
+        for axis in mains:
+            own, kept = "C" if axis.main in parted else axis.carriageway, []
             for post in axis.posts:
-                if seen.setdefault((axis.carriageway, post[1]), number) == number:
+                if seen[post[1]] <= {"D", "G"} - {own} and (own != "C" or not seen[post[1]]):
                     kept.append(post)
                 else:
                     reason = f"PR {post[1]} est déjà sur une autre partie de la {self.road}"
                     self.unplaced.append(UnplacedPost(self._index_of[post], reason))
+            for _, pr in kept:
+                seen[pr].add(own)
             axis.posts = kept
 
     def _calibrate_left(self, axis: Axis, placed: list[tuple[float, int, int]]) -> None:
         main = self.axes[axis.main]
         begin, end = (metres + float(main.measure[0, 1]) for metres in axis.span_m)
-        own = self._in_order(placed)
+        own = self._in_order(self._abreast(axis, placed, end))
         if not own:
             axis.measure = np.array([[0.0, begin], [axis.length_m, end]])
             axis.posts = list(main.posts)
@@ -754,33 +798,47 @@ class _Road:
         before = [
             post for post in main.posts if post[0] <= begin + _AT_POST_M and post[1] < own[0][1]
         ]
-        last_along, last_pr = own[-1]
-        meets = next((max(end - at, 0.0) for at, pr in main.posts if pr == last_pr), 0.0)
+        first_along, (last_along, last_pr) = own[0][0], own[-1]
+        lead = first_along
+        if not any(begin < at <= end for at, _ in main.posts):
+            lead = min(first_along, end - begin)  # the right one counts on from the same post
         rest = axis.length_m - last_along
-        knots = [[0.0, begin], [last_along, begin + last_along]]
+        meets = next((end - at for at, pr in main.posts if pr == last_pr), rest)
+        shift = begin + lead - first_along
+        knots = [(first_along, shift + first_along)]
+        if first_along > 0:
+            knots.insert(0, (0.0, begin))
+        if last_along > first_along:
+            knots.append((last_along, shift + last_along))
         if rest > 0:
-            knots.append([axis.length_m, begin + last_along + (min(meets, rest) or rest)])
-        if last_along == 0:
-            knots = knots[1:]
+            knots.append((axis.length_m, shift + last_along + min(meets, rest)))
         axis.measure = np.array(knots)
-        axis.posts = before + [(begin + along, pr) for along, pr in own]
+        axis.posts = before + [(shift + along, pr) for along, pr in own]
 
-
-def _continue_one(axis: Axis, calibrated: list[Axis], starts: Floats, ends: Floats) -> bool:
-    before = np.hypot(*(ends - axis.vertices_m[0, :2]).T)
-    after = np.hypot(*(starts - axis.vertices_m[-1, :2]).T)
-    if before.min() <= GAP_M:
-        other = calibrated[int(before.argmin())]
-        begin = float(other.measure[-1, 1] + before.min())
-        axis.posts = other.posts[-1:]
-    elif after.min() <= GAP_M:
-        other = calibrated[int(after.argmin())]
-        begin = float(other.measure[0, 1] - after.min()) - axis.length_m
-        axis.posts = other.posts[:1]
-    else:
-        return False
-    axis.measure = np.array([[0.0, begin], [axis.length_m, begin + axis.length_m]])
-    return True
+    def _abreast(
+        self, axis: Axis, placed: list[tuple[float, int, int]], end: float
+    ) -> list[tuple[float, int, int]]:
+        """A left carriageway's posts, without those that the right one has somewhere else."""
+        right = {pr: end - at for at, pr in self.axes[axis.main].posts}
+        others = {
+            pr
+            for number, other in enumerate(self.axes)
+            if other.main == number != axis.main
+            for _, pr in other.posts
+        }
+        span = axis.span_m[1] - axis.span_m[0]
+        kept = []
+        for along, pr, index in placed:
+            rest = axis.length_m - along
+            if not 0 <= along <= axis.length_m or (
+                pr in others
+                or (pr in right and not 0.2 * rest < right[pr] < min(5.0 * rest + 100.0, span))
+            ):
+                away = f"PR {pr} n'est pas au même endroit sur les deux chaussées"
+                self.unplaced.append(UnplacedPost(index, away))
+            else:
+                kept.append((along, pr, index))
+        return kept
 
 
 def _longest_growing(values: list[int]) -> set[int]:

@@ -12,6 +12,7 @@ import gzip
 import re
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -132,7 +133,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
                     plain.write(block)
                     if plain.tell() > MAX_UNPACKED_BYTES:
                         raise VectorFileError(f"{path.name} : trop grand une fois décompressé")
-        except (gzip.BadGzipFile, EOFError, OSError) as error:
+        except (zlib.error, EOFError, OSError) as error:
             raise VectorFileError(f"{path.name} : archive illisible ou tronquée") from error
         yield target
 
