@@ -197,8 +197,9 @@ def send_chunk(
 ) -> Any:
     """Add a chunk (the body, 4 MiB at most) at `offset` of a file of `total` bytes. 409 with
     `received` when the file does not end there. A picture, or one trajectory (.csv, .gpkg)."""
+    chunk = request.read(arrivals.CHUNK_MAX_BYTES + 1)
     try:
-        taken = arrivals.take(campaigns.find(name), file, offset, total, request.body)
+        taken = arrivals.take(campaigns.find(name), file, offset, total, chunk)
     except CampaignError as error:
         return problem(404, str(error))
     except WrongOffset as error:
