@@ -128,8 +128,32 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     },
 }
 
+
 # For (route name, argument): the model whose record of the target is named, or how to find it.
+def _campaign(_: Target) -> str:
+    """The name of a campaign that is there: the département's, whatever the target."""
+    from souverain.street.models import Campaign
+
+    owner = Organisation.objects.get(kind=Organisation.Kind.DEPARTEMENT)
+    return Campaign.objects.get_or_create(
+        name="essai", defaults={"title": "Essai", "organisation": owner}
+    )[0].name
+
+
 ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] = {
+    ("street:campaign", "name"): _campaign,
+    ("street:campaign_receive", "name"): _campaign,
+    ("street:campaign_publish", "name"): _campaign,
+    ("street:campaign_withdraw", "name"): _campaign,
+    ("GET /api/street/campaigns/{name}", "name"): _campaign,
+    ("GET /api/street/campaigns/{name}/rejected", "name"): _campaign,
+    ("GET /api/street/campaigns/{name}/pictures/{file}", "name"): _campaign,
+    ("PUT /api/street/campaigns/{name}/pictures/{file}", "name"): _campaign,
+    ("POST /api/street/campaigns/{name}/receive", "name"): _campaign,
+    ("POST /api/street/campaigns/{name}/publish", "name"): _campaign,
+    ("POST /api/street/campaigns/{name}/withdraw", "name"): _campaign,
+    ("GET /api/street/campaigns/{name}/pictures/{file}", "file"): lambda _: "image.jpg",
+    ("PUT /api/street/campaigns/{name}/pictures/{file}", "file"): lambda _: "image.jpg",
     ("portal:remove", "pk"): RoleAssignment,
     ("portal:invited", "pk"): Invitation,
     ("portal:resend", "pk"): Invitation,

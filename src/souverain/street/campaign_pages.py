@@ -94,10 +94,10 @@ def _estimate() -> dict[str, str] | None:
         "objects": number_fr(round(found.objects)),
         "time": _days(found.wall_days),
         "cpu": _days(found.cpu_days),
-        "blur": percent_fr(found.blur_share),
+        "blur": percent_fr(found.blur_share) if found.blur_share else "",
         "energy": number_fr(round(found.energy_kwh)),
         "watts": number_fr(scale.WATTS_A_CORE),
-        "source": f"{number_fr(found.measured_pictures)} images reçues ici, "
+        "source": f"d'après {number_fr(found.measured_pictures)} images reçues ici, "
         f"{number_fr(found.measured_megapixels, 1)} mégapixels",
     }
 

@@ -91,8 +91,8 @@ class ArrivalItem(Schema):
 
 
 class EstimateItem(Schema):
-    """What a whole campaign takes. Times, space and objects come from measured runs; the energy
-    is modelled from the processor time at `watts_a_core`."""
+    """What a whole campaign takes: modelled from `measured_pictures` that were received here, by
+    the megapixel; the energy from the processor time at `watts_a_core`, declared."""
 
     panoramas: int
     megapixels: float
@@ -105,7 +105,7 @@ class EstimateItem(Schema):
     watts_a_core: float
     measured_pictures: int
     measured_megapixels: float
-    provenance: dict[str, str]
+    provenance: str = "modelled"
 
 
 @router.get("/campaigns", response=CampaignList)
@@ -141,14 +141,8 @@ def campaign_estimate(
     """What so many panoramas would take, from what receptions took; by default, every road."""
     found = scale.estimate(panoramas, megapixels)
     if found is None:
-        return problem(404, "Aucune réception n'a encore été mesurée.")
-    measured = "measured"
-    return EstimateItem(
-        **vars(found),
-        watts_a_core=scale.WATTS_A_CORE,
-        provenance={"cpu_days": measured, "wall_days": measured, "bytes_kept": measured,
-                    "objects": measured, "energy_kwh": "modelled"},
-    )  # fmt: skip
+        return problem(404, "Aucune réception d'images assez grandes n'a encore été mesurée.")
+    return EstimateItem(**vars(found), watts_a_core=scale.WATTS_A_CORE)
 
 
 @router.get("/campaigns/{name}", response=CampaignItem)
@@ -197,8 +191,9 @@ def send_chunk(
 ) -> Any:
     """Add a chunk (the body, 4 MiB at most) at `offset` of a file of `total` bytes. 409 with
     `received` when the file does not end there. A picture, or one trajectory (.csv, .gpkg)."""
+    chunk = request.read(arrivals.CHUNK_MAX_BYTES + 1)
     try:
-        taken = arrivals.take(campaigns.find(name), file, offset, total, request.body)
+        taken = arrivals.take(campaigns.find(name), file, offset, total, chunk)
     except CampaignError as error:
         return problem(404, str(error))
     except WrongOffset as error:

@@ -1,7 +1,8 @@
-"""What a whole campaign takes, from what the runs took: measured rates, and nothing else.
+"""What a whole campaign takes, extrapolated from what the runs took.
 
-Time, processor and space are measured by each reception on the machine that did it (`Rates`). The
-energy is modelled: processor time at a declared power.
+Time, processor and space are measured by each reception on the machine that did it (`Rates`), and
+carried to the whole by the megapixel; the energy is processor time at a declared power. Receptions
+of small pictures do not count: what each picture costs by itself would pass for its pixels'.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from souverain.street.models import Delivery
 NETWORK_PANORAMAS = 1_697_800
 """8,489 km of roads and cycle routes, one panorama every 5 m."""
 NETWORK_MEGAPIXELS = 12288 * 6144 / 1e6
+LEAST_MEGAPIXELS = 8.0
+"""Of a reception's pictures, on average, for it to count."""
 WATTS_A_CORE = 10.0
 """Declared: a busy core of a server, its share of memory and supply included."""
 
@@ -36,9 +39,12 @@ class Estimate:
 def estimate(
     panoramas: int = NETWORK_PANORAMAS, megapixels: float = NETWORK_MEGAPIXELS
 ) -> Estimate | None:
-    """From every reception that was measured, by the megapixel; None when none was."""
+    """From every reception that counts; None when none does."""
     reports = Delivery.objects.filter(report__rates__isnull=False).values_list("report", flat=True)
-    rates = [report["rates"] for report in reports]
+    every = [report["rates"] for report in reports]
+    rates = [
+        rate for rate in every if rate["megapixels"] >= LEAST_MEGAPIXELS * max(rate["pictures"], 1)
+    ]
     seen = {
         key: sum(float(rate.get(key, 0)) for rate in rates)
         for key in (

@@ -84,10 +84,11 @@ def read(jpeg: bytes, zone: tzinfo = PARIS) -> Pose:
     pano, xmp_exif = _properties(xmp)
     width, height, crop = _sphere(frame, pano)
     missing = ""
+    longitude: float | None = None
+    latitude: float | None = None
     try:
         longitude, latitude = _position(gps, xmp_exif)
     except PoseError as error:
-        longitude = latitude = None
         missing = str(error)
     altitude, datum = _altitude(gps)
     return Pose(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numba
 import numpy as np
 import simplejpeg
 
@@ -34,7 +35,6 @@ _LONGEST_TILE = 1024
 _COLUMNS_MIN, _COLUMNS_MAX = 4, 64  # what Photo Sphere Viewer's tiles take
 _LEVELS_MAX = 12
 _BLACK_ROWS = 256
-_CACHED_ROWS = 8  # of 12288 pixels: what the processor's second cache holds
 
 
 @dataclass(frozen=True)
@@ -260,17 +260,18 @@ class _Cutter:
 def halved(rows: Pixels) -> Pixels:
     """The 2 × 2 mean, rounded, of an even number of rows; the last column of an odd width stands
     for two. Shape (2n, m, 3) → (n, ⌈m/2⌉, 3)."""
-    if rows.shape[1] % 2:
-        rows = np.concatenate([rows, rows[:, -1:]], axis=1)
-    half = np.empty((len(rows) // 2, rows.shape[1] // 2, 3), np.uint8)
-    for top in range(0, len(half), _CACHED_ROWS):
-        below = slice(top, top + _CACHED_ROWS)
-        some = rows[2 * top : 2 * (top + _CACHED_ROWS)]
-        # Sums of two rows, six numbers for each two pixels: long strided runs, one a colour.
-        pairs = np.add(some[0::2], some[1::2], dtype=np.uint16).reshape(len(some) // 2, -1)
-        for colour in range(3):
-            total = pairs[:, colour::6] + pairs[:, colour + 3 :: 6]
-            total += 2
-            total >>= 2
-            half[below, :, colour] = total
+    half = np.empty((len(rows) // 2, (rows.shape[1] + 1) // 2, 3), np.uint8)
+    _halve(rows, half)
     return half
+
+
+@numba.njit(cache=True, nogil=True)
+def _halve(rows, half):  # type: ignore[no-untyped-def]
+    last = rows.shape[1] - 1
+    for y in range(half.shape[0]):
+        above, below = rows[2 * y], rows[2 * y + 1]
+        for x in range(half.shape[1]):
+            a, b = 2 * x, min(2 * x + 1, last)
+            for k in range(3):
+                total = np.uint32(above[a, k]) + above[b, k] + below[a, k] + below[b, k]
+                half[y, x, k] = (total + 2) >> 2

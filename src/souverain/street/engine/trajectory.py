@@ -109,7 +109,7 @@ class Trajectory:
         if not known[0] <= wanted <= known[-1]:
             side = "avant le début" if wanted < known[0] else "après la fin"
             raise TrajectoryError(f"L'image est prise {side} de la trajectoire.")
-        after = min(bisect_right(known, wanted), len(known) - 1)  # type: ignore[arg-type]
+        after = min(bisect_right(known, wanted), len(known) - 1)
         before = after - 1
         if before < 0 or wanted == known[after]:
             before = after
