@@ -25,6 +25,7 @@ from souverain.street.engine.detection import Detector, LocalDetector
 from souverain.street.engine.jpeg_blocks import JpegError
 from souverain.street.engine.windows import Pixels
 from souverain.street.models import BlurredBox, BlurRequest, Panorama
+from souverain.street.remote_detector import RemoteDetector
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Anonymised:
 
 
 def anonymise(jpeg: bytes) -> Anonymised:
-    """Find faces and plates and replace them. Raises JpegError, or ModelsMissing: no picture goes
-    on without having been looked at."""
+    """Find faces and plates and replace them. Raises JpegError, or DetectorUnavailable: no picture
+    goes on without having been looked at."""
     found = detector()
     grid = jpeg_blocks.grid(jpeg)
     pixels = _pixels(jpeg)
@@ -73,7 +74,10 @@ def _local(folder: Path) -> LocalDetector:
 
 
 def detector() -> Detector:
-    """Raises ModelsMissing."""
+    """The one that SOUVERAIN_STREET_DETECTOR_URL names, by default this machine's processor.
+    Raises DetectorUnavailable."""
+    if settings.STREET_DETECTOR_URL:
+        return RemoteDetector()
     return _local(settings.STREET_MODELS)
 
 

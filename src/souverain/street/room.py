@@ -10,12 +10,14 @@ from souverain.core.rooms import (
     DataClass,
     EventKind,
     Holding,
+    Outlet,
     Periodic,
     Permission,
     Reach,
     Room,
+    Setting,
 )
-from souverain.street import finding
+from souverain.street import finding, remote_detector
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -50,6 +52,20 @@ ROOM = Room(
             "street.privacy",
             "Flouter, répondre aux demandes et voir les originaux",
             {Role.OPERATOR: Reach.EVERYWHERE},
+        ),
+    ),
+    settings=(
+        Setting(
+            "SOUVERAIN_STREET_DETECTOR_URL",
+            "Un service qui trouve visages et plaques (celui de sgblur) ; vide : cette machine",
+            "",
+        ),
+    ),
+    outlets=(
+        Outlet(
+            remote_detector.PURPOSE,
+            "Le service qui trouve visages et plaques",
+            remote_detector.goes_to,
         ),
     ),
     verbs={
