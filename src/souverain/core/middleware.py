@@ -22,12 +22,16 @@ _GUARDED_ELSEWHERE = ("allauth.", "ninja.", "django.views.i18n")
 
 _NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000|\x00")
 
+_BYTES = "application/octet-stream"
+"""What a PUT of it brings is a part of a file, never read as text."""
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def holds_nul(request: HttpRequest) -> bool:
     """Whether the body says the character that PostgreSQL refuses and no text needs. Files are
     bytes: only their names are looked at."""
+    if request.method == "PUT" and request.content_type == _BYTES:
+        return False
     if request.content_type not in _FORMS:
         return _NUL_IN_JSON.search(request.body) is not None
     said = [*request.POST, *(text for texts in request.POST.lists() for text in texts[1])]

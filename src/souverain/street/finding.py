@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +33,7 @@ from souverain.street.engine import panorama_index
 from souverain.street.engine.packed import DamagedFile
 from souverain.street.engine.panorama_index import Chosen, PanoramaIndex
 from souverain.street.models import Campaign, Panorama
+from souverain.territory import roads
 from souverain.territory.engine import projection
 
 logger = logging.getLogger(__name__)
@@ -305,16 +305,12 @@ def near_road(
     at: datetime | None = None,
     everything: bool = False,
 ) -> tuple[tuple[float, float], Found | None]:
-    """The point of a road (Lambert-93 metres) and the panorama that shows it: of those within
-    `ROADSIDE_M` the nearest taken on that side, otherwise the nearest. Raises PlaceError."""
-    from souverain.territory import roads
-
-    number = road_number(road)
-    if side not in ("", "G", "D", "C"):
-        raise PlaceError("Le côté est G (gauche), D (droite) ou C (milieu).")
+    """The point of a road (`D971`; Lambert-93 metres) and the panorama that shows it: of those
+    within `ROADSIDE_M` the nearest taken on that side, otherwise the nearest. Raises PlaceError,
+    NotReady."""
     try:
-        point = roads.point_at(number, pr, abscissa_m, side or "C")
-    except (LookupError, ValueError) as error:
+        point = roads.point_at(road, pr, abscissa_m, side or "C")
+    except roads.UnknownPosition as error:
         raise PlaceError(str(error)) from error
     x, y = point.x_m, point.y_m
     held = index()
@@ -322,7 +318,7 @@ def near_road(
     on_side = None
     if side in ("G", "D"):
         places, _ = held.radius(x, y, ROADSIDE_M, chosen)
-        rows = visible(everything).filter(road=number, side=side)
+        rows = visible(everything).filter(road=road, side=side)
         on_side = _nearest_of(rows.filter(pk__in=_identifiers(held, places)), x, y)
     return (x, y), on_side or _nearest(held, x, y, chosen, everything)
 
@@ -340,8 +336,6 @@ def _nearest_of(rows: QuerySet[Panorama], x_m: float, y_m: float) -> Found | Non
 def described(x_m: float, y_m: float) -> dict[str, Any]:
     """A place in every way of saying it: degrees, metres, and its position on the nearest road
     (nulls where there is none, or no roads at all)."""
-    from souverain.territory import roads
-
     longitude, latitude = projection.metres_to_lonlat(np.array([[x_m, y_m]]), _crs())[0]
     position = next(iter(roads.positions_of(np.array([[x_m, y_m]]))), None)
     return {
@@ -480,26 +474,6 @@ def around(west: float, south: float, east: float, north: float) -> tuple[float,
 
 def _identifiers(held: PanoramaIndex, places: Sequence[int] | Any) -> list[UUID]:
     return [UUID(bytes=held.identifier(place)) for place in places]
-
-
-_PR = re.compile(
-    r"(?P<post>[0-9]{1,4})(?:\s*(?P<sign>[+-])\s*(?P<metres>[0-9]{1,5}(?:[.,][0-9]{1,3})?))?"
-)
-
-
-def road_number(text: str) -> str:
-    """`RD 971`, `RD971`, `D 971` → `D971`; anything else, as it was given without spaces."""
-    compact = re.sub(r"\s+", "", text).upper()
-    return compact[1:] if re.match(r"R[DNC][0-9]", compact) else compact
-
-
-def read_pr(text: str) -> tuple[int, float]:
-    """`12+350` → post 12, 350 m after it; `12` is the post itself. Raises PlaceError."""
-    found = _PR.fullmatch(text.strip())
-    if found is None:
-        raise PlaceError(f"« {text} » n'est pas une position : écrivez par exemple 12+350.")
-    metres_after = float((found["metres"] or "0").replace(",", "."))
-    return int(found["post"]), -metres_after if found["sign"] == "-" else metres_after
 
 
 def read_place(text: str) -> tuple[float, float]:

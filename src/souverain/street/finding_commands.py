@@ -10,6 +10,7 @@ import orjson
 from souverain.core.format import datetime_fr, number_fr
 from souverain.street import finding
 from souverain.street.finding_api import NearestPanorama
+from souverain.territory.engine.roads import RoadNameError, parse_place, parse_road
 
 
 @click.command()
@@ -36,7 +37,7 @@ def locate(
         raise click.UsageError("--pr et --side vont avec --road.")
     try:
         told = _at(place, when) if place else _on_road(road or "", pr or "", side or "", when)
-    except (finding.PlaceError, finding.NotReady) as error:
+    except (finding.PlaceError, finding.NotReady, RoadNameError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(orjson.dumps(told).decode() if as_json else _text(told))
 
@@ -49,10 +50,10 @@ def _at(place: str, when: str | None) -> dict[str, Any]:
 
 
 def _on_road(road: str, pr: str, side: str, when: str | None) -> dict[str, Any]:
-    post, abscissa_m = finding.read_pr(pr)
+    post, abscissa_m = parse_place(pr)
     finding.keep_up()
     (x, y), found = finding.near_road(
-        road, post, abscissa_m, side, at=finding.read_instant(when), everything=True
+        parse_road(road), post, abscissa_m, side, at=finding.read_instant(when), everything=True
     )
     return _told(x, y, found)
 

@@ -10,6 +10,7 @@ from souverain.core.rooms import (
     DataClass,
     EventKind,
     Holding,
+    NavigationItem,
     Outlet,
     Periodic,
     Permission,
@@ -17,7 +18,7 @@ from souverain.core.rooms import (
     Room,
     Setting,
 )
-from souverain.street import finding, remote_detector
+from souverain.street import arrivals, finding, links, remote_detector
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -71,16 +72,21 @@ ROOM = Room(
     verbs={
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
+        "street.pictures_received": "Images reçues dans une campagne",
         "street.campaign_withdrawn": "Campagne d'images retirée",
         "street.reblurred": "Image de route refloutée",
         "street.original_read": "Image d'origine lue",
         "street.blur_requested": "Floutage demandé par un habitant",
         "street.blur_answered": "Réponse à une demande de floutage",
+        "street.panoramas_linked": "Images d'une campagne reliées",
     },
+    navigation=(
+        NavigationItem("Campagnes d'images", "street:campaigns", "camera", "street.deliver"),
+    ),
     urls="souverain.street.urls",
     api="souverain.street.api:router",
     answers=((queries.nearest_view, finding.nearest_view),),
-    jobs=(finding.build_job,),
+    jobs=(arrivals.receive_job, finding.build_job, links.link_job),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),

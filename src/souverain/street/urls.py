@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from souverain.street import map_tiles, privacy_pages, views
+from souverain.street import campaign_pages, map_tiles, privacy_pages, views
 
 app_name = "street"
 urlpatterns = [
@@ -19,5 +19,10 @@ urlpatterns = [
     path("demandes/<uuid:pk>/flouter/", privacy_pages.carry_out, name="blur-carry-out"),
     path("demandes/<uuid:pk>/refuser/", privacy_pages.refuse, name="blur-refuse"),
     path("originaux/<uuid:panorama>.jpg", privacy_pages.original, name="original"),
+    path("campagnes/", campaign_pages.overview, name="campaigns"),
+    path("campagnes/<slug:name>/", campaign_pages.campaign, name="campaign"),
+    path("campagnes/<slug:name>/recevoir/", campaign_pages.receive, name="campaign_receive"),
+    path("campagnes/<slug:name>/publier/", campaign_pages.publish, name="campaign_publish"),
+    path("campagnes/<slug:name>/retirer/", campaign_pages.withdraw, name="campaign_withdraw"),
     path("vue/<uuid:panorama>/", views.view, name="view"),
 ]

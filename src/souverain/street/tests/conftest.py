@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from souverain.core import access
 from souverain.core.models import Organisation
@@ -58,3 +61,15 @@ def panorama(campaign: Campaign) -> Callable[..., Panorama]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def street_data() -> Path:
+    """Real panoramas, which are not part of the project."""
+    folder = Path(os.environ.get("SOUVERAIN_TEST_DATA") or settings.PROJECT / "../shared/data")
+    if not (folder / "street").is_dir():
+        message = f"SOUVERAIN_TEST_DATA: {folder / 'street'} is missing"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder / "street"

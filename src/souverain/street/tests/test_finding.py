@@ -172,25 +172,6 @@ def test_a_place_off_the_earth_is_refused(db: None, place: tuple[float, float]) 
         finding.nearest(*place)
 
 
-@pytest.mark.parametrize(
-    ("text", "read"),
-    [("12+350", (12, 350.0)), ("12", (12, 0.0)), ("0-20", (0, -20.0)), ("7+12,5", (7, 12.5))],
-)
-def test_a_road_position_is_read(text: str, read: tuple[int, float]) -> None:
-    assert finding.read_pr(text) == read
-
-
-@pytest.mark.parametrize("text", ["", "abc", "12+", "+350", "12+3 50 m", "99999+1", "12+350\n1"])
-def test_a_bad_road_position_is_refused(text: str) -> None:
-    with pytest.raises(finding.PlaceError):
-        finding.read_pr(text)
-
-
-@pytest.mark.parametrize("text", ["RD971", "RD 971", "D 971", "d971", "D971"])
-def test_a_road_has_one_name(text: str) -> None:
-    assert finding.road_number(text) == "D971"
-
-
 # Over HTTP ----------------------------------------------------------------------------------------
 
 
