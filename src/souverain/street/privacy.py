@@ -221,14 +221,12 @@ def outlined(panorama: Panorama, box: Box) -> bytes:
     left = middle_x - side // 2
     columns = np.arange(left, left + min(side, width)) % width
     reduction = max(-(-side // _SHOWN_PX), 1)
-    part = pixels[top : top + side : reduction, columns[::reduction]].copy()
-    _draw(
-        part,
-        (box.x - left) // reduction,
-        (box.y - top) // reduction,
-        (box.x + box.width - left) // reduction,
-        (box.y + box.height - top) // reduction,
-    )
+    part = pixels[top : top + side : reduction, columns[::reduction]]
+    enlarged = max(_SHOWN_PX // max(part.shape[:2]), 1)
+    part = np.ascontiguousarray(part.repeat(enlarged, axis=0).repeat(enlarged, axis=1))
+    x0, y0 = box.x - left, box.y - top
+    corners = (x0, y0, x0 + box.width, y0 + box.height)
+    _draw(part, *(n * enlarged // reduction for n in corners))
     return bytes(simplejpeg.encode_jpeg(part, 85))
 
 
