@@ -14,7 +14,6 @@ from django.test import Client
 from django.test.testcases import LiveServerThread
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from souverain.street import blur_requests
 from souverain.street.models import Panorama
 from souverain.street.tests.test_blur_requests import operator, shown  # noqa: F401
 
@@ -24,9 +23,8 @@ WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture
-def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
-    # Playwright's loop runs in this thread, where Django then refuses its own calls.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+def browser() -> Iterator[Browser]:
+    """Started last: under Playwright's loop Django would open another connection."""
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
@@ -68,10 +66,10 @@ def look(page: Page, name: str) -> None:
 
 
 def test_from_the_form_to_the_receipt(
-    browser: Browser,
-    root: str,
-    shown: Panorama,
+    shown: Panorama,  # noqa: F811
     operator: Client,  # noqa: F811
+    root: str,
+    browser: Browser,
 ) -> None:
     resident = browser.new_page()
     asked: list[str] = []
@@ -84,8 +82,7 @@ def test_from_the_form_to_the_receipt(
     resident.wait_for_url("**/floutage/*-*-*/")
     look(resident, "floutage-suivi")
 
-    request = blur_requests.BlurRequest.objects.get()
-    blur_requests.place(request, shown, 20.0, 0.0, 20.0, 15.0)
+    code = resident.url.rstrip("/").rpartition("/")[2]
     desk = browser.new_context()
     session = operator.cookies[django_settings.SESSION_COOKIE_NAME]
     desk.add_cookies([{"name": session.key, "value": session.value, "url": root}])
@@ -93,7 +90,16 @@ def test_from_the_form_to_the_receipt(
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{root}/street/demandes/")
     look(page, "demandes")
-    page.get_by_role("link", name=request.code).click()
+    page.get_by_role("link", name=code).click()
+    for label, value in (
+        ("Image", str(shown.pk)),
+        ("Direction (degrés)", "20"),
+        ("Hauteur (degrés)", "0"),
+        ("Largeur (degrés)", "20"),
+        ("Hauteur de la zone (degrés)", "15"),
+    ):
+        page.get_by_label(label, exact=True).fill(value)
+    page.get_by_role("button", name="Montrer cette zone").click()
     frame = page.locator("figure img")
     assert frame.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     look(page, "demande")
