@@ -44,12 +44,12 @@ def anonymise(jpeg: bytes) -> Anonymised:
     found = detector()
     grid = jpeg_blocks.grid(jpeg)
     pixels = _pixels(jpeg)
-    boxes = _in_blocks(grid, found.find(jpeg, pixels))
+    boxes = in_blocks(grid, found.find(jpeg, pixels))
     del pixels
     return Anonymised(jpeg_blocks.replace_boxes(jpeg, boxes), boxes, found.name)
 
 
-def _in_blocks(grid: jpeg_blocks.Grid, boxes: Sequence[Box]) -> list[Box]:
+def in_blocks(grid: jpeg_blocks.Grid, boxes: Sequence[Box]) -> list[Box]:
     """The pixels that are replaced for these boxes, cut at the seam."""
     wraps = grid.width == 2 * grid.height
     pieces = (
@@ -147,7 +147,7 @@ def reblur(
     with _alone(panorama):
         panorama.refresh_from_db()
         jpeg = b"".join(derivation.store().read(panorama.picture_key))
-        whole = _in_blocks(jpeg_blocks.grid(jpeg), boxes)
+        whole = in_blocks(jpeg_blocks.grid(jpeg), boxes)
         if not whole:
             raise PrivacyError("La zone est en dehors de l'image.")
         replaced = []

@@ -14,7 +14,7 @@ import pytest
 import simplejpeg
 
 from souverain.street import privacy
-from souverain.street.engine import detection, windows
+from souverain.street.engine import detection, jpeg_blocks, windows
 from souverain.street.engine.boxes import Box, best_of_overlapping
 from souverain.street.engine.plates import may_be_plate
 from souverain.street.tests import planting
@@ -28,15 +28,21 @@ def part(number: int, left: int, top: int, width: int, height: int) -> planting.
 
 
 def hidden_of(pixels: planting.Pixels, planted: list[planting.Planted]) -> list[bool]:
+    """Which of the things, all of one kind, are hidden."""
+    local = privacy.detector()
+    assert isinstance(local, detection.LocalDetector)
     jpeg = simplejpeg.encode_jpeg(pixels, quality=92, colorsubsampling="420")
-    mask = planting.hidden(privacy.anonymise(jpeg).boxes, *pixels.shape[:2])
+    seen = simplejpeg.decode_jpeg(jpeg)
+    found = local.faces(seen) if planted[0].kind == "face" else local.plates(seen)
+    boxes = privacy.in_blocks(jpeg_blocks.grid(jpeg), found)
+    mask = planting.hidden(boxes, *pixels.shape[:2])
     return [planting.covered(thing, mask) >= HIDDEN for thing in planted]
 
 
 @pytest.mark.parametrize("kind", ["face", "plate"])
 def test_what_is_planted_is_hidden(kind: str, proving: bool) -> None:
-    """Quickly: the least size that is promised, and above, under every condition. Proving: 500 of
-    each kind, and at least 98 % hidden; the benchmark prints the recall by size."""
+    """Quickly: two dozen of each kind, of every size and under every condition. Proving: three
+    whole panoramas of each. The benchmark prints the recall by size."""
     random = np.random.default_rng(7)
     least = 16 if kind == "face" else 14
     found: list[bool] = []
@@ -44,13 +50,12 @@ def test_what_is_planted_is_hidden(kind: str, proving: bool) -> None:
         pixels = (
             planting.read(planting.DATA / f"pano_gopromax_seq_{n + 1}.jpg")
             if proving
-            else part(2, 1200, 900, 1800, 900)
+            else part(2, 1200, 700, 2400, 1200)
         )
         planted = [t for t in planting.plant(pixels, kind, random) if t.size_px >= least]
         found += hidden_of(pixels, planted)
-    assert len(found) >= (400 if proving else 12)
-    low, _ = planting.wilson(sum(found), len(found))
-    assert sum(found) / len(found) >= (0.98 if proving else 0.9), (sum(found), len(found), low)
+    assert len(found) >= (500 if proving else 18)
+    assert sum(found) / len(found) >= (0.98 if proving else 0.9), (sum(found), len(found))
 
 
 def test_a_face_across_the_seam_is_hidden_on_both_sides() -> None:
