@@ -69,7 +69,7 @@ def test_a_face_across_the_seam_is_hidden_on_both_sides() -> None:
 
 def test_a_face_larger_than_the_overlap_of_windows_is_found_from_afar() -> None:
     pixels = part(4, 1500, 900, 1700, 900)
-    where = planting.paste(pixels, planting.face(planting.PROOF[1], 260), 500, 150)
+    where = planting.paste(pixels, planting.face(planting.PROOF[1], 260), 500, 60)
     assert hidden_of(pixels, [planting.Planted(*where, "face", "plain")]) == [True]
 
 
