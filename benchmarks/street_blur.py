@@ -57,7 +57,7 @@ def usual(jpeg: bytes) -> list[Box]:
     grid = jpeg_blocks.grid(jpeg)
     found = [("face", box, score) for box, score in zip(boxes, scores, strict=True)]
     found += [("plate", box, 1.0) for box in texts]
-    return privacy._in_blocks(
+    return privacy.in_blocks(
         grid,
         [
             Box(*(int(v * reduction) for v in (b[0], b[1], b[2] - b[0], b[3] - b[1])), kind, score)

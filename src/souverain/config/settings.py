@@ -77,6 +77,7 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 ROOMS = installed(["core", "territory", "vault", "street", "portal"])
 DECOUPAGE = PROJECT / "web/node_modules/@etalab/decoupage-administratif/data"
 STREET_MODELS = PROJECT / "build/models"
+STREET_DETECTOR_URL = os.environ.get("SOUVERAIN_STREET_DETECTOR_URL", "")
 NAMES = departement.named(os.environ.get("SOUVERAIN_DEPARTEMENT") or "21")
 DEPARTEMENT = NAMES.number
 DEPARTEMENT_SIREN = os.environ.get("SOUVERAIN_DEPARTEMENT_SIREN", "")

@@ -13,7 +13,7 @@ from souverain.core import clock, events, journal
 from souverain.core.access import ANONYMOUS, Actor
 from souverain.street import privacy
 from souverain.street.derivation import Replaced
-from souverain.street.engine import jpeg_blocks
+from souverain.street.engine.boxes import Box
 from souverain.street.models import BlurRequest, Campaign, Panorama
 from souverain.street.privacy import PrivacyError
 
@@ -100,7 +100,7 @@ def place(
     asked.save(update_fields=["panorama", "yaw_deg", "elevation_deg", "width_deg", "height_deg"])
 
 
-def box_of(asked: BlurRequest) -> jpeg_blocks.Box:
+def box_of(asked: BlurRequest) -> Box:
     """Raises PrivacyError when the request does not say where."""
     if asked.panorama is None:
         raise PrivacyError("Dites d'abord sur quelle image, et à quel endroit.")

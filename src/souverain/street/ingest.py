@@ -30,7 +30,7 @@ from souverain.core.access import Actor
 from souverain.street import campaigns, derivation, privacy
 from souverain.street.engine import pose, sequences, trajectory
 from souverain.street.engine.crop import Crop
-from souverain.street.engine.detection import ModelsMissing
+from souverain.street.engine.detection import DetectorUnavailable
 from souverain.street.engine.jpeg_blocks import JpegError
 from souverain.street.engine.picture import PictureError, segments
 from souverain.street.engine.pose import Pose
@@ -437,7 +437,7 @@ def _take_all(run: _Run, placed: list[_Placed], progress: Progress) -> tuple[int
             taken += 1
         except (_Rejected, PictureError, JpegError) as error:
             run.reject(one.name, str(error))
-        except ModelsMissing as error:
+        except DetectorUnavailable as error:
             raise IngestError(str(error)) from error
         except DatabaseError as error:
             raise IngestError(

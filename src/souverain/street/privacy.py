@@ -25,6 +25,7 @@ from souverain.street.engine.detection import Detector, LocalDetector
 from souverain.street.engine.jpeg_blocks import JpegError
 from souverain.street.engine.windows import Pixels
 from souverain.street.models import BlurredBox, BlurRequest, Panorama
+from souverain.street.remote_detector import RemoteDetector
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,17 @@ class Anonymised:
 
 
 def anonymise(jpeg: bytes) -> Anonymised:
-    """Find faces and plates and replace them. Raises JpegError, or ModelsMissing: no picture goes
-    on without having been looked at."""
+    """Find faces and plates and replace them. Raises JpegError, or DetectorUnavailable: no picture
+    goes on without having been looked at."""
     found = detector()
     grid = jpeg_blocks.grid(jpeg)
     pixels = _pixels(jpeg)
-    boxes = _in_blocks(grid, found.find(jpeg, pixels))
+    boxes = in_blocks(grid, found.find(jpeg, pixels))
     del pixels
     return Anonymised(jpeg_blocks.replace_boxes(jpeg, boxes), boxes, found.name)
 
 
-def _in_blocks(grid: jpeg_blocks.Grid, boxes: Sequence[Box]) -> list[Box]:
+def in_blocks(grid: jpeg_blocks.Grid, boxes: Sequence[Box]) -> list[Box]:
     """The pixels that are replaced for these boxes, cut at the seam."""
     wraps = grid.width == 2 * grid.height
     pieces = (
@@ -73,7 +74,10 @@ def _local(folder: Path) -> LocalDetector:
 
 
 def detector() -> Detector:
-    """Raises ModelsMissing."""
+    """The one that SOUVERAIN_STREET_DETECTOR_URL names, by default this machine's processor.
+    Raises DetectorUnavailable."""
+    if settings.STREET_DETECTOR_URL:
+        return RemoteDetector()
     return _local(settings.STREET_MODELS)
 
 
@@ -143,7 +147,7 @@ def reblur(
     with _alone(panorama):
         panorama.refresh_from_db()
         jpeg = b"".join(derivation.store().read(panorama.picture_key))
-        whole = _in_blocks(jpeg_blocks.grid(jpeg), boxes)
+        whole = in_blocks(jpeg_blocks.grid(jpeg), boxes)
         if not whole:
             raise PrivacyError("La zone est en dehors de l'image.")
         replaced = []
@@ -217,14 +221,12 @@ def outlined(panorama: Panorama, box: Box) -> bytes:
     left = middle_x - side // 2
     columns = np.arange(left, left + min(side, width)) % width
     reduction = max(-(-side // _SHOWN_PX), 1)
-    part = pixels[top : top + side : reduction, columns[::reduction]].copy()
-    _draw(
-        part,
-        (box.x - left) // reduction,
-        (box.y - top) // reduction,
-        (box.x + box.width - left) // reduction,
-        (box.y + box.height - top) // reduction,
-    )
+    part = pixels[top : top + side : reduction, columns[::reduction]]
+    enlarged = max(_SHOWN_PX // max(part.shape[:2]), 1)
+    part = np.ascontiguousarray(part.repeat(enlarged, axis=0).repeat(enlarged, axis=1))
+    x0, y0 = box.x - left, box.y - top
+    corners = (x0, y0, x0 + box.width, y0 + box.height)
+    _draw(part, *(n * enlarged // reduction for n in corners))
     return bytes(simplejpeg.encode_jpeg(part, 85))
 
 

@@ -17,7 +17,7 @@ from souverain.core.access import of_console
 from souverain.faults import of_file
 from souverain.street import blur_requests, privacy
 from souverain.street.engine.boxes import Box
-from souverain.street.engine.detection import ModelsMissing
+from souverain.street.engine.detection import DetectorUnavailable
 from souverain.street.engine.jpeg_blocks import JpegError
 from souverain.street.engine.picture import MAX_BYTES, PictureError
 from souverain.street.models import BlurRequest, Panorama
@@ -42,7 +42,7 @@ def blur(file: Path, output: Path, as_json: bool) -> None:
             raise click.ClickException(f"{file} : plus de {MAX_BYTES >> 20} Mio.")
         found = privacy.anonymise(file.read_bytes())
         _write(output, found.jpeg)
-    except (JpegError, ModelsMissing) as error:
+    except (JpegError, DetectorUnavailable) as error:
         raise click.ClickException(f"{file} : {error}") from error
     except OSError as error:
         raise click.ClickException(of_file(error) or str(error)) from error

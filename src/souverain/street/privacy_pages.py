@@ -113,12 +113,12 @@ def _actor(request: HttpRequest) -> Actor:
 @require_http_methods(["GET", "POST"])
 @requires("street.stroll")
 def ask(request: HttpRequest) -> HttpResponse:
-    """The form; with `?panorama=…`, on that picture. `?code=…` leads to the follow-up."""
+    """The form; with `?panorama=…` (and `yaw`, `elevation`), on that picture. `?code=…` leads to the follow-up."""
     if "code" in request.GET:
         return _to_follow_up(request)
     panorama = _shown(request)
     kind = AskHereForm if panorama else AskForm
-    told = {name: request.GET[name] for name in ("yaw_deg", "elevation_deg") if name in request.GET}
+    told = {f"{name}_deg": request.GET.get(name, 0) for name in ("yaw", "elevation")}
     form = kind(request.POST or None, initial=told)
     if request.method == "POST" and form.is_valid():
         if not ratelimit.consume(request, app="street", action="blur", config=_RATE):

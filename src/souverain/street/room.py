@@ -11,12 +11,14 @@ from souverain.core.rooms import (
     EventKind,
     Holding,
     NavigationItem,
+    Outlet,
     Periodic,
     Permission,
     Reach,
     Room,
+    Setting,
 )
-from souverain.street import arrivals, delivery_audit, demo, finding, inventory, links, uploads
+from souverain.street import arrivals, delivery_audit, demo, finding, inventory, links, remote_detector, uploads
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -54,6 +56,20 @@ ROOM = Room(
             {Role.OPERATOR: Reach.EVERYWHERE},
         ),
     ),
+    settings=(
+        Setting(
+            "SOUVERAIN_STREET_DETECTOR_URL",
+            "Un service qui trouve visages et plaques (celui de sgblur) ; vide : cette machine",
+            "",
+        ),
+    ),
+    outlets=(
+        Outlet(
+            remote_detector.PURPOSE,
+            "Le service qui trouve visages et plaques",
+            remote_detector.goes_to,
+        ),
+    ),
     verbs={
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
@@ -85,6 +101,9 @@ ROOM = Room(
         "street.tour_published": "Promenade publiée",
         "street.tour_withdrawn": "Promenade retirée",
         "street.tour_removed": "Promenade supprimée",
+        "street.panoramas_linked": "Images d'une campagne reliées",
+>>>>>>>>> Temporary merge branch 2
+=======
     },
     navigation=(
         NavigationItem("Campagnes d'images", "street:campaigns", "camera", "street.deliver"),

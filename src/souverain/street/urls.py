@@ -15,6 +15,9 @@ from souverain.street import (
     stac_views,
     views,
 )
+from souverain.street import campaign_pages, map_tiles, privacy_pages, views
+>>>>>>>>> Temporary merge branch 2
+=======
 
 app_name = "street"
 urlpatterns = [
@@ -40,6 +43,13 @@ urlpatterns = [
     path("demandes/<uuid:pk>/refuser/", privacy_pages.refuse, name="blur-refuse"),
     path("originaux/<uuid:panorama>.jpg", privacy_pages.original, name="original"),
     path("", views.stroll, name="stroll"),
+    path("campagnes/", campaign_pages.overview, name="campaigns"),
+    path("campagnes/<slug:name>/", campaign_pages.campaign, name="campaign"),
+    path("campagnes/<slug:name>/recevoir/", campaign_pages.receive, name="campaign_receive"),
+    path("campagnes/<slug:name>/publier/", campaign_pages.publish, name="campaign_publish"),
+    path("campagnes/<slug:name>/retirer/", campaign_pages.withdraw, name="campaign_withdraw"),
+>>>>>>>>> Temporary merge branch 2
+=======
     path("vue/<uuid:panorama>/", views.view, name="view"),
     path("promenades/<slug:slug>/", views.tour, name="tour"),
     path("embed/<slug:name>/", views.embed, name="embed"),

@@ -47,8 +47,12 @@ FACE_MARGIN = 0.15
 SAME = 0.4
 
 
-class ModelsMissing(RuntimeError):
-    """The detectors' models are not installed; the message is a French sentence."""
+class DetectorUnavailable(RuntimeError):
+    """Nothing looked for faces and plates; the message is a French sentence."""
+
+
+class ModelsMissing(DetectorUnavailable):
+    """The detectors' models are not installed."""
 
 
 class Detector(Protocol):
@@ -56,7 +60,8 @@ class Detector(Protocol):
     """What it is, with its version: kept with every picture that it looked at."""
 
     def find(self, jpeg: bytes, pixels: Pixels) -> list[Box]:
-        """Boxes of kind `face` or `plate` in pixels (height, width, 3) RGB, not cut at the seam."""
+        """Boxes of kind `face` or `plate` in pixels (height, width, 3) RGB, not cut at the seam.
+        Raises DetectorUnavailable."""
 
 
 class LocalDetector:

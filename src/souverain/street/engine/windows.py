@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,8 @@ def _between(length: int, wanted: int) -> tuple[npt.NDArray[np.intp], npt.NDArra
 
 
 def _blend(
-    first: npt.NDArray[np.generic], second: npt.NDArray[np.generic], share: npt.NDArray[np.float32]
+    first: npt.NDArray[Any], second: npt.NDArray[Any], share: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    first = first.astype(np.float32)
-    return first + (second.astype(np.float32) - first) * share
+    start = np.asarray(first, np.float32)
+    blended: npt.NDArray[np.float32] = start + (np.asarray(second, np.float32) - start) * share
+    return blended

@@ -50,7 +50,7 @@ def shown(
 
 
 @pytest.fixture
-def operator(db: None) -> Client:
+def operator(campaign: Campaign) -> Client:
     client, user = Client(), User.objects.create_user("op@exemple.fr")
     departement = Organisation.objects.get(code="21")
     RoleAssignment.objects.create(user=user, role=Role.OPERATOR, organisation=departement)
