@@ -87,7 +87,12 @@ def varints(values: npt.ArrayLike) -> tuple[bytes, Ints]:
 
 
 def _varint(value: int) -> bytes:
-    return varints([value])[0]
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def _field(number: int, content: bytes) -> bytes:
