@@ -244,7 +244,7 @@ class LinePack:
 
     def save(self, path: Path) -> None:
         """Raises OSError."""
-        arrays = {
+        arrays: dict[str, packed.Array] = {
             "keys": self.keys, "campaign": self.campaign, "ends": self.ends,
             "content": self.content,
         }  # fmt: skip
