@@ -33,7 +33,10 @@ def test_an_operator_reads_and_takes_the_report(
     assert page.locator("svg circle").count() > 5
     assert "Données d'exemple" in page.locator("main").inner_text()
     visitor.look("street-control")
-    for link, start in (("Rapport en PDF", b"%PDF-"), ("Tous les défauts en CSV", b"\xef\xbb\xbfkind")):
+    for link, start in (
+        ("Rapport en PDF", b"%PDF-"),
+        ("Tous les défauts en CSV", b"\xef\xbb\xbfkind"),
+    ):
         with page.expect_download() as taken:
             page.get_by_role("link", name=link).click()
         taken.value.save_as(tmp_path / "report")
