@@ -20,6 +20,7 @@ from django.db import transaction
 
 from souverain.core import clock, jobs, journal
 from souverain.core.access import SYSTEM, Actor
+from souverain.core.format import number_fr
 from souverain.street import campaigns, derivation, survey
 from souverain.street.engine import audit, matching
 from souverain.street.engine.audit import Fault, Order, Records, Report
@@ -179,9 +180,9 @@ def _sentences(read: Survey, order: Order) -> Any:
     def said(kind: Fault, i: int, value: float) -> str:
         match kind:
             case Fault.GAP:
-                return f"{value:.1f} m depuis l'image d'avant, {order.gap_m:.1f} m au plus."
+                return f"{number_fr(value, 1)} m depuis l'image d'avant, {number_fr(order.gap_m, 1)} m au plus."
             case Fault.DUPLICATE if np.isfinite(value):
-                return f"À {value:.2f} m de l'image d'avant."
+                return f"À {number_fr(value, 2)} m de l'image d'avant."
             case Fault.DUPLICATE:
                 return "Contenu déjà livré sous un autre nom."
             case Fault.HEADING:
@@ -192,19 +193,19 @@ def _sentences(read: Survey, order: Order) -> Any:
                 crop = " (recadrée)" if columns["crop"][i] else ""
                 return (
                     f"Sphère de {columns['width'][i]} × {columns['height'][i]}{crop}, cap "
-                    f"{columns['heading_deg'][i]:.2f}°, tangage {columns['pitch_deg'][i]:.1f}°, "
-                    f"roulis {columns['roll_deg'][i]:.1f}°."
+                    f"{number_fr(columns['heading_deg'][i], 2)}°, tangage {number_fr(columns['pitch_deg'][i], 1)}°, "
+                    f"roulis {number_fr(columns['roll_deg'][i], 1)}°."
                 )
             case Fault.SIGMA_XY:
-                return f"{value:.3f} m, {order.sigma_xy_m:.3f} m au plus."
+                return f"{number_fr(value, 3)} m, {number_fr(order.sigma_xy_m, 3)} m au plus."
             case Fault.SIGMA_HEADING:
-                return f"{value:.3f}°, {order.sigma_heading_deg:.3f}° au plus."
+                return f"{number_fr(value, 3)}°, {number_fr(order.sigma_heading_deg, 3)}° au plus."
             case Fault.SIGMA_MISSING:
                 return "L'incertitude de la position ou du cap n'est pas fournie."
             case Fault.UNBLURRED:
                 return "Aucun détecteur n'a regardé cette image."
             case _:
-                return f"{value:.3f} s depuis l'image d'avant."
+                return f"{number_fr(value, 3)} s depuis l'image d'avant."
 
     return said
 
@@ -235,7 +236,7 @@ def _uncovered(read: Survey, found: Report) -> Iterator[dict[str, Any]]:
             road=str(read.network.numbers[bare.link[i]]) or None,
             position=str(first) if first else None,
             value=length,
-            message=f"{length:.1f} m sans image, {span}.",
+            message=f"{number_fr(length, 1)} m sans image, {span}.",
         )
 
 

@@ -154,7 +154,7 @@ def _steps(records: Records) -> tuple[Floats, Bools]:
     return metres, np.diff(records.sequence) == 0
 
 
-def _after(of_step: Floats) -> Floats:
+def _after(of_step: Floats | Bools) -> Floats:
     """A value of each step, on the panorama where it ends."""
     return np.concatenate([[0.0], of_step])
 

@@ -37,7 +37,7 @@ def save(path: Path, magic: bytes, words: Mapping[str, Any], arrays: Mapping[str
     bodies = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     crc = 0
     for body in bodies.values():
-        crc = zlib.crc32(body.view(np.uint8), crc)
+        crc = zlib.crc32(_bytes(body), crc)
     shapes = [[name, body.dtype.str, len(body)] for name, body in bodies.items()]
     header = json.dumps({"words": words, "arrays": shapes, "crc32": crc}).encode()
     head = magic + struct.pack("<II", len(header), zlib.crc32(header)) + header
@@ -49,7 +49,7 @@ def save(path: Path, magic: bytes, words: Mapping[str, Any], arrays: Mapping[str
         with os.fdopen(descriptor, "wb") as file:
             file.write(head + bytes(-len(head) % _ALIGN))
             for body in bodies.values():
-                file.write(body.view(np.uint8))
+                file.write(_bytes(body))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -61,6 +61,10 @@ def save(path: Path, magic: bytes, words: Mapping[str, Any], arrays: Mapping[str
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _bytes(array: Array) -> memoryview:
+    return array.view(np.uint8).data
 
 
 def load(path: Path, magic: bytes) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -120,15 +120,15 @@ class PanoramaIndex:
         west, south, east, north = self.bounds_m
         reach = max(abs(x_m - west), abs(x_m - east), abs(y_m - south), abs(y_m - north))
         # Far from everything, growing steps would only find nothing: begin at the nearest edge.
-        outside = max(west - x_m, x_m - east, south - y_m, y_m - north, 0.0)
-        radius = outside + CELL_M / 2
+        aside = max(west - x_m, x_m - east, 0.0), max(south - y_m, y_m - north, 0.0)
+        radius = float(np.hypot(*aside)) + CELL_M / 2
         while True:
             found = self._nearest_in_square(x_m, y_m, radius, chosen)
             if found is not None:
                 break
             if radius >= reach:
                 return None
-            radius *= 4
+            radius *= 2
         if found[1] > radius:
             found = self._nearest_in_square(x_m, y_m, found[1], chosen) or found
         return found
@@ -228,7 +228,8 @@ def load(path: Path) -> PanoramaIndex:
 def _cell_number(metres: npt.ArrayLike) -> Ints:
     """Of the row or column that holds a coordinate; what is out of the Earth, at its end."""
     bounded = np.clip(np.asarray(metres, float), -FARTHEST_M, FARTHEST_M)
-    return np.floor(bounded / CELL_M).astype(np.int64) + _HALF
+    number: Ints = np.floor(bounded / CELL_M).astype(np.int64) + _HALF
+    return number
 
 
 def _rows(cells: npt.NDArray[np.int64]) -> Ints:

@@ -87,7 +87,12 @@ def varints(values: npt.ArrayLike) -> tuple[bytes, Ints]:
 
 
 def _varint(value: int) -> bytes:
-    return varints([value])[0]
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -239,7 +244,7 @@ class LinePack:
 
     def save(self, path: Path) -> None:
         """Raises OSError."""
-        arrays = {
+        arrays: dict[str, packed.Array] = {
             "keys": self.keys, "campaign": self.campaign, "ends": self.ends,
             "content": self.content,
         }  # fmt: skip
