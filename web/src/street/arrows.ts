@@ -79,7 +79,7 @@ export class Arrows {
       ;(mesh.material as MeshBasicMaterial).dispose()
     }
     this.group.clear()
-    this.group.add(...links.map(arrow))
+    for (const link of links) this.group.add(arrow(link))
     this.viewer.setCursor(null)
     this.viewer.needsUpdate()
   }

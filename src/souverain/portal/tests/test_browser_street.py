@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -190,3 +191,123 @@ def test_a_view_that_is_not_published_is_nobodys(street: Street, browser: Browse
         assert answer is not None and answer.status == status, name
         answer = page.goto(f"{street.url}/api/street/panoramas/{draft}")
         assert answer is not None and answer.status == status, name
+
+
+HOLDER = '<iframe src="{url}" width="880" height="560"></iframe>'
+TOUR = """
+from souverain.core import access
+from souverain.street import tours
+tour = tours.create(access.SYSTEM, "Une rue d'essai", "Trois vues d'une rue de synthèse.")
+for number, panorama in enumerate({panoramas}, 1):
+    tours.add_stop(access.SYSTEM, tour, panorama, f"Vue {{number}}", "Quelques mots.",
+                   yaw_deg=-10.0, elevation_deg=0.0)
+tours.publish(access.SYSTEM, tour)
+"""
+
+
+def compose(street: Street) -> None:
+    panoramas = [street.ids[f"street-{number}"] for number in range(3)]
+    street.server.python(TOUR.format(panoramas=panoramas))
+
+
+def test_a_visitor_strolls_along_a_tour_and_a_site_frames_it(
+    street: Street, browser: Browser
+) -> None:
+    compose(street)
+    visitor = Visitor(signed_in(browser, street.server, ""), street.server)
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    page = visitor.open("/street/")
+    page.locator("[data-street-map][data-drawn=yes]").wait_for(timeout=60_000)
+    assert "Une rue d'essai" in visitor.look("street")
+    page.get_by_label("Voir ma commune").fill("Beaune")
+    page.get_by_role("button", name="Chercher").click()
+    page.get_by_text("Aucune image publiée à Beaune").wait_for()
+
+    page = visitor.open("/street/promenades/une-rue-d-essai/")
+    sharp(page)
+    visitor.look("street-promenade")
+    page.get_by_role("link", name="Étape suivante").click()
+    page.wait_for_url("**?arret=2")
+    sharp(page)
+    assert (
+        page.evaluate("document.querySelector('street-viewer').panorama.id")
+        == street.ids["street-1"]
+    )
+    code = page.text_content("#code") or ""
+    assert "/street/embed/une-rue-d-essai/" in code
+    assert page.locator("iframe").count() == 0
+
+    # Somebody else's site: another origin, which may frame this page and no other.
+    outside = browser.new_page(viewport={"width": 900, "height": 600})
+    outside.route(
+        "http://commune.example/**",
+        lambda route: route.fulfill(
+            body=HOLDER.format(url=street.url + urlsplit(route.request.url).path),
+            content_type="text/html",
+        ),
+    )
+    for path, framed in (("/street/embed/une-rue-d-essai/", True), ("/street/", False)):
+        outside.goto(f"http://commune.example{path}")
+        frame = outside.frames[1]
+        if framed:
+            frame.locator("street-viewer[data-state=sharp]").wait_for(timeout=60_000)
+            assert "Images : Département" in (frame.text_content("main") or "")
+        else:
+            assert frame.locator("main").count() == 0
+    assert all(url.startswith((street.url, "data:", "blob:")) for url in asked)
+
+
+def test_an_agent_works_at_the_desk(street: Street, browser: Browser) -> None:
+    visitor = Visitor(signed_in(browser, street.server, "agent"), street.server)
+    page = visitor.open(f"/street/bureau/?panorama={street.ids['draft']}")
+    sharp(page)
+    assert "non publiée" in (page.text_content(".street-caption") or "")
+    visitor.look("street-bureau")
+    page.get_by_role("textbox", name="Route").fill("D9999")
+    page.get_by_label("PR + abscisse").fill("12+350")
+    page.get_by_role("button", name="Aller à cet endroit").click()
+    page.locator(".error-summary, .field-errors, [role=alert]").first.wait_for()
+    sharp(page)
+    # A click on the picture gives the ray of the camera there: the middle of the screen.
+    page.evaluate(
+        "() => { window.points = [];"
+        " addEventListener('street-point', event => points.push(event.detail)) }"
+    )
+    box = page.locator(".street-screen").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    view = page.evaluate("document.querySelector('street-viewer').view")
+    point = page.evaluate("window.points")[0]
+    assert abs(point["yaw_deg"] - view["yaw_deg"]) < 0.1
+    assert abs(point["elevation_deg"] - view["elevation_deg"]) < 0.1
+    page.evaluate(
+        "() => document.querySelector('street-viewer')"
+        ".setMarkers([{id: 'a', yaw_deg: 5, elevation_deg: 0, label: '<b>Panneau', kind: 'sign'}])"
+    )
+    assert page.locator(".street-marker-sign").is_visible()
+
+
+def test_an_operator_composes_a_tour(street: Street, browser: Browser) -> None:
+    visitor = Visitor(signed_in(browser, street.server, "operator"), street.server)
+    page = visitor.open("/street/bureau/promenades/")
+    page.get_by_label("Titre").fill("Le canal à Dijon")
+    visitor.look("street-promenades")
+    page.get_by_role("button", name="Préparer cette promenade").click()
+    page.wait_for_url("**/bureau/promenades/le-canal-a-dijon/")
+    for number in (0, 1):
+        link = (
+            f"{street.url}/street/vue/{street.ids[f'street-{number}']}/?yaw=30&elevation=-2&zoom=20"
+        )
+        page.get_by_label("Adresse de la vue").fill(link)
+        page.get_by_label("Titre de l'étape").fill(f"Écluse {number}")
+        page.get_by_role("button", name="Ajouter cette étape").click()
+        page.get_by_role("link", name=f"Écluse {number}", exact=True).wait_for()
+    page.get_by_role("button", name="Monter : Écluse 1").click()
+    page.wait_for_load_state()
+    assert page.locator(".street-stops > li a").all_text_contents() == ["Écluse 1", "Écluse 0"]
+    visitor.look("street-promenade-composer")
+    page.get_by_role("button", name="Publier la promenade").click()
+    page.get_by_text("La promenade est publiée.").wait_for()
+    answer = browser.new_page().goto(f"{street.url}/street/promenades/le-canal-a-dijon/")
+    assert answer is not None and answer.status == 200
