@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from souverain.core.roles import Role
 
 if TYPE_CHECKING:
+    from souverain.core.access import Actor
     from souverain.core.jobs import JobFunction
     from souverain.core.models import Event
     from souverain.core.queries import Query

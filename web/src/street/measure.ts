@@ -75,6 +75,10 @@ async function ask<T>(method: string, path: string, body?: unknown, signal?: Abo
   throw new MeasureError(problem.detail || 'La mesure ne peut pas être faite.')
 }
 
+function line(sight: Click[]): HTMLLIElement {
+  return create('li', { text: sight.length === 1 ? '1 visée' : `${sight.length} visées` })
+}
+
 class MeasurePanel {
   private sights: Click[][] = [[]]
   private last: Measured | undefined
@@ -143,7 +147,7 @@ class MeasurePanel {
   private next(): void {
     this.sights.push([])
     this.write()
-    this.part('step').scrollIntoView({ block: 'nearest' })
+    this.panel.querySelector('h2')!.scrollIntoView({ block: 'nearest' })
   }
 
   private undo(): void {
@@ -233,16 +237,12 @@ class MeasurePanel {
     const more = situated && (kind === 'area' || this.sights.length < NEEDED[kind])
     const hadFocus = this.panel.contains(document.activeElement) ? document.activeElement : null
     this.part('step').textContent = this.step(situated, complete)
-    this.part('points').replaceChildren(...this.sights.filter((s) => s.length).map((s) => this.line(s)))
+    this.part('points').replaceChildren(...this.sights.filter((s) => s.length).map(line))
     this.part('next').hidden = !more
     this.part('keep').hidden = this.part('name').hidden = !complete
     for (const name of ['undo', 'clear']) (this.part(name) as HTMLButtonElement).disabled = clicks === 0
     // A button that has just gone leaves the focus to what says the next step.
     if (hadFocus instanceof HTMLElement && hadFocus.closest('[hidden]')) this.road.focus()
-  }
-
-  private line(sight: Click[]): HTMLLIElement {
-    return create('li', { text: sight.length === 1 ? '1 visée' : `${sight.length} visées` })
   }
 
   private step(situated: boolean, complete: boolean): string {
@@ -296,18 +296,18 @@ class MeasurePanel {
   }
 
   private kept(item: Kept): HTMLLIElement {
-    const line = create('li')
+    const row = create('li')
     const name = item.label ? `${NAMES[item.kind]}, ${item.label}` : NAMES[item.kind]
     const made = item.provenance === 'synthetic' ? ` (${SYNTHETIC})` : ''
-    line.append(create('span', { text: `${name} : ${item.text}${made}` }))
+    row.append(create('span', { text: `${name} : ${item.text}${made}` }))
     const erase = create('button', {
       className: 'btn btn-quiet',
       attributes: { type: 'button', title: 'Effacer cette mesure' },
     })
     erase.append(icon('trash'), create('span', { className: 'visually-hidden', text: `Effacer ${name}` }))
     erase.addEventListener('click', () => void this.erase(item))
-    line.append(erase)
-    return line
+    row.append(erase)
+    return row
   }
 
   private async erase(item: Kept): Promise<void> {

@@ -150,6 +150,6 @@ def test_one_view_is_enough_on_the_road(street: Street, browser: Browser) -> Non
     visitor = Visitor(signed_in(browser, street.server, "agent"), street.server)
     page = visitor.open(f"/street/bureau/?panorama={street.ids[STOPS[0]]}")
     page.locator("street-viewer[data-state=sharp]").wait_for(timeout=60_000)
-    page.get_by_label("Sur la chaussée").check()
+    page.get_by_role("checkbox", name="Sur la chaussée").check()
     point_at(page, street, STOPS[0], mark("C21"))
     expect(page.locator("[data-measure-answer]")).to_contain_text("Position : ±", timeout=20_000)
