@@ -264,13 +264,15 @@ def superfluous() -> list[str]:
 
 
 def commands() -> dict[str, Any]:
-    """Every command of the click tree by its words, groups left out, hidden ones included."""
+    """Every command of the click tree by its words, groups that do nothing by themselves left out, hidden ones included."""
     import click
 
     from souverain.cli import main
 
     def walk(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield " ".join(words), command
             context = click.Context(command)
             for name in command.list_commands(context):
                 inner = command.get_command(context, name)

@@ -29,12 +29,13 @@ Floats = npt.NDArray[np.float64]
 Kind = Measurement.Kind
 
 MAX_POINTS, MAX_CLICKS, MAX_KEPT = 60, 12, 5_000
-NEIGHBOUR_M = 40.0
-"""How far from the first view a better second one is looked for."""
+REACH_M = 80.0
+"""How far off a point may be, and a better second view from the first one."""
 SIGMA_CROSSFALL = 0.025
 """Of the road's slope across its axis, which no trajectory tells: roads shed water at 2 to 2.5 %."""
 SIGMA_AXIS_DEG = 2.0
-_CANDIDATES = 60
+_CANDIDATES = 200
+_DRIVE_M = 40.0
 _AHEAD_M = 10.0
 
 
@@ -155,8 +156,8 @@ def prospects(actor: Actor, sight: Sight, rays: Sequence[Ray], refused: Refused)
     near = viewing.visible(actor).filter(
         campaign=first.campaign_id,
         datum=first.datum,
-        x_m__range=(first.x_m - NEIGHBOUR_M, first.x_m + NEIGHBOUR_M),
-        y_m__range=(first.y_m - NEIGHBOUR_M, first.y_m + NEIGHBOUR_M),
+        x_m__range=(first.x_m - REACH_M, first.x_m + REACH_M),
+        y_m__range=(first.y_m - REACH_M, first.y_m + REACH_M),
         z_m__range=(rays[0].camera.position_m[2] - 8.0, rays[0].camera.position_m[2] + 8.0),
     )
     cameras = []
@@ -175,9 +176,9 @@ def _guess(ray: Ray, refused: Refused) -> Floats:
     reach = _AHEAD_M
     if refused.guess is not None and np.isfinite(refused.guess).all():
         along = float(ray.direction @ (refused.guess - start))
-        reach = along if 2.0 < along < NEIGHBOUR_M else reach
+        reach = along if 2.0 < along < REACH_M else reach
     elif ray.direction[2] < -0.05:
-        reach = min(positioning.CAMERA_HEIGHT_M / -float(ray.direction[2]), NEIGHBOUR_M)
+        reach = min(positioning.CAMERA_HEIGHT_M / -float(ray.direction[2]), _DRIVE_M)
     guess: Floats = start + reach * ray.direction
     return guess
 
@@ -190,7 +191,7 @@ def _around(panorama: Panorama) -> list[Panorama]:
     drive = Panorama.objects.filter(
         sequence=panorama.sequence_id, state=Panorama.State.READY, rank__range=ranks
     ).order_by("rank")
-    return [other for other in drive if _apart(panorama, other) < NEIGHBOUR_M]
+    return [other for other in drive if _apart(panorama, other) < _DRIVE_M]
 
 
 def _apart(one: Panorama, other: Panorama) -> float:

@@ -34,7 +34,8 @@ class Quantity:
 def _propagated(value: float, gradient: Floats, points: Sequence[Point]) -> Quantity:
     """`gradient`, shape (k, 3)."""
     flat = gradient.ravel()
-    return Quantity(value, float(np.sqrt(max(0.0, flat @ joint_covariance(points) @ flat))))
+    variance = float(flat @ joint_covariance(points) @ flat)
+    return Quantity(value, max(0.0, variance) ** 0.5)
 
 
 def _two(points: Sequence[Point]) -> Floats:

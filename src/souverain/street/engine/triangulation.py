@@ -45,7 +45,7 @@ SIGNIFICANCE = 0.001
 """The probability that good rays are told to disagree."""
 MAX_RAYS = 64
 _ITERATIONS = 30
-_STILL_M = 1e-10
+_STILL_M = 1e-8
 _Z = np.array([0.0, 0.0, 1.0])
 
 
