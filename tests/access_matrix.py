@@ -134,7 +134,7 @@ def operations() -> list[tuple[str, str, str]]:
     return [
         (
             method,
-            f"/api{prefix}{path}",
+            re.sub("/+", "/", f"/api/{prefix}/{path}"),
             getattr(operation.view_func, "permission", "no permission named"),
         )
         for prefix, router in api._routers

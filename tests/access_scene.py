@@ -42,6 +42,7 @@ from souverain.core.models import (
 from souverain.core.roles import Role
 from souverain.portal.engine import agreement
 from souverain.portal.models import Departure
+from souverain.street.models import Item, ItemEvent, Panorama, Sighting, WorkOrder
 from souverain.vault.engine.tlog import note
 from souverain.vault.engine.tlog.leaves import BIRTH, Leaf, Name
 from souverain.vault.models import Alarm, Hold, Witness
@@ -95,6 +96,11 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     "portal.agreement": lambda marker: {"text": agreement.text([], "Cloud Côte-d'Or").canonical},
     "portal.membership": lambda marker: {"tools": ["vault"]},
     "portal.departure": lambda marker: {"proof": _PROOF | {"note": marker}},
+    "street.item": lambda marker: {
+        "kind": "panneau",
+        "commune": next((code for code, own in MARKERS.items() if own == marker), ""),
+        "attributes": {"code": marker},
+    },
     "vault.depositset": lambda marker: {"code": "general", "kind": "civil-status"},
     "vault.drill": lambda marker: {"sha256": hashlib.sha256(marker.encode()).hexdigest()},
     "vault.storedobject": lambda marker: {"type": "snapshots"},
@@ -146,8 +152,48 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     ("portal:cancel_job", "pk"): Job,
 }
 
+_ITEM_CALLS = ("history", "sightings", "state", "undo", "attributes", "photos")
+ARGUMENTS |= {
+    **{
+        (f"street:{name}", "identifier"): Item
+        for name in ("item", "change_state", "undo", "describe", "add_photo", "photo", "close_up")
+    },
+    ("street:photo", "line"): ItemEvent,
+    ("street:close_up", "sighting"): Sighting,
+    ("street:inventory_file", "form"): lambda target: "csv",
+    **{
+        (f"street:{name}", "number"): lambda target: target.records[WorkOrder].pk
+        for name in ("work_order", "close_work")
+    },
+    ("GET /api/street/items.{form}", "form"): lambda target: "csv",
+    **{
+        (f"{method} /api/street/items/{{identifier}}{end}", "identifier"): Item
+        for method in ("GET", "POST", "PUT")
+        for end in ("", *(f"/{call}" for call in _ITEM_CALLS))
+    },
+    **{
+        (f"{method} /api/street/work-orders/{{number}}{end}", "number"): WorkOrder
+        for method, end in (("GET", ""), ("POST", "/state"))
+    },
+}
+
 # Bodies that are accepted, where an empty form or `{}` would be refused before the permission is.
-BODIES: dict[str, Callable[[Target], dict[str, Any]]] = {}
+BODIES: dict[str, Callable[[Target], dict[str, Any]]] = {
+    "/api/street/items": lambda target: {"kind": "panneau"},
+    "/api/street/items/{identifier}/sightings": lambda target: {
+        "panorama": str(target.records[Panorama].pk),
+        "yaw_deg": 0,
+        "elevation_deg": 0,
+    },
+    "/api/street/items/{identifier}/state": lambda target: {"state": "gone"},
+    "/api/street/items/{identifier}/attributes": lambda target: {"attributes": {}},
+    "/api/street/work-orders": lambda target: {
+        "title": "Essai",
+        "items": [str(target.records[Item].pk)],
+    },
+    "/api/street/work-orders/{number}/state": lambda target: {"state": "done"},
+    "/api/street/comparison": lambda target: {"before": "a", "after": "b"},
+}
 
 
 @dataclass(repr=False)
@@ -335,6 +381,8 @@ def _fill(target: Target) -> None:
     for model in _fillable():
         if not target.self_only or _belongs_to_a_person(model):
             _filled(model, target)
+    if WorkOrder in target.records and Item in target.records:
+        target.records[WorkOrder].items.set([target.records[Item]])  # type: ignore[attr-defined]
     if target.self_only:
         target.records[Job] = Job.objects.create(
             name="essai",

@@ -109,9 +109,7 @@ def _post(text: str) -> int | None:
 def near(items: QuerySet[Item], panorama: Panorama) -> QuerySet[Item]:
     """Those in a square of 30 m round where a panorama was taken."""
     x, y = panorama.x_m, panorama.y_m
-    return items.filter(
-        x_m__range=(x - NEAR_M, x + NEAR_M), y_m__range=(y - NEAR_M, y + NEAR_M)
-    )
+    return items.filter(x_m__range=(x - NEAR_M, x + NEAR_M), y_m__range=(y - NEAR_M, y + NEAR_M))
 
 
 def position_words(item: Item) -> str:
