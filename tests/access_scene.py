@@ -63,6 +63,8 @@ _NOT_FILLED = {
     "core.refusal",
     "core.eventcursor",
     "core.egressrule",
+    "street.tour",
+    "street.tourstop",
 }
 
 _PROOF: dict[str, Any] = {"erased": [], "export": {"bytes": 1}, "journal": {"seq": 1}}

@@ -416,8 +416,8 @@ def history(request: HttpRequest, identifier: UUID) -> Any:
 @_told
 def add_sighting(request: HttpRequest, identifier: UUID, told: SightingIn) -> Any:
     """Point at the item in one more panorama: its place is worked out again."""
-    (click,) = _clicks([told])
     found = _item(request, identifier)
+    (click,) = _clicks([told])
     return ItemItem(**as_row(inventory.add_sighting(request.actor, found, click)))  # type: ignore[attr-defined]
 
 
@@ -499,9 +499,10 @@ def list_work_orders(
 @_told
 def order_work(request: HttpRequest, told: NewWorkOrder) -> Any:
     """Ask for work on confirmed items."""
-    chosen = [_item(request, identifier) for identifier in dict.fromkeys(told.items)]
+    actor = request.actor  # type: ignore[attr-defined]
+    chosen = [inventory.find(actor, identifier) for identifier in dict.fromkeys(told.items)]
     asked = work_orders.order(
-        request.actor,  # type: ignore[attr-defined]
+        actor,
         told.title,
         chosen,
         assignee=told.assignee,

@@ -61,8 +61,8 @@ def test_the_list_says_it_in_a_sentence_and_draws_it(agent: Visitor) -> None:
     red, green, blue = (int(n) for n in dict(colours)["draft"][4:-1].split(","))
     close = np.abs(drawn.astype(int) - [blue, green, red]).max(2) < 12
     assert close.sum() > 60, "no point of the colour of « À vérifier » on the map"
-    page.locator("summary").first.click()
-    page.get_by_label("État").select_option("planned")
+    page.locator("main summary").first.click()
+    page.locator("#id_state").select_option("planned")
     page.get_by_role("button", name="Filtrer").click()
     expect(page.locator("main table tbody tr")).to_have_count(1)
     assert "1 objet répond à ces filtres" in (page.text_content("main") or "")
@@ -74,9 +74,7 @@ def test_an_item_is_shown_as_the_views_show_it(agent: Visitor, street: Street) -
     expect(pictures).to_have_count(3)
     for i in range(3):
         pictures.nth(i).scroll_into_view_if_needed()
-        page.wait_for_function(
-            f"document.querySelectorAll('.street-sightings img')[{i}].naturalWidth"
-        )
+        pictures.nth(i).evaluate("picture => picture.decode()")
         shot = cv2.imdecode(np.frombuffer(pictures.nth(i).screenshot(), np.uint8), cv2.IMREAD_COLOR)
         height, width = shot.shape[:2]
         blue, green, red = shot[
@@ -128,9 +126,7 @@ def _aim(page: Page, street: Street, view: str, by_click: bool) -> None:
     )
     if by_click:
         page.get_by_role("button", name="Viser d'un clic").click()
-        box = page.locator(".street-screen").bounding_box()
-        assert box is not None
-        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.locator(".street-screen").click()
     else:
         page.get_by_role("button", name="Viser au milieu").click()
 
