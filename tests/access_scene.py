@@ -43,7 +43,7 @@ from souverain.core.roles import Role
 from souverain.portal.engine import agreement
 from souverain.portal.models import Departure
 from souverain.street import stac
-from souverain.street.models import Panorama, Sequence, UploadSet
+from souverain.street.models import Item, ItemEvent, Panorama, Sequence, Sighting, UploadSet, WorkOrder
 from souverain.vault.engine.tlog import note
 from souverain.vault.engine.tlog.leaves import BIRTH, Leaf, Name
 from souverain.vault.models import Alarm, Hold, Witness
@@ -64,6 +64,8 @@ _NOT_FILLED = {
     "core.refusal",
     "core.eventcursor",
     "core.egressrule",
+    "street.tour",
+    "street.tourstop",
 }
 
 _PROOF: dict[str, Any] = {"erased": [], "export": {"bytes": 1}, "journal": {"seq": 1}}
@@ -114,6 +116,10 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
         "width": 512,
         "height": 256,
         "pyramid_key": "street/essai/1.pyramid",
+    "street.item": lambda marker: {
+        "kind": "panneau",
+        "commune": next((code for code, own in MARKERS.items() if own == marker), ""),
+        "attributes": {"code": marker},
     },
     "vault.depositset": lambda marker: {"code": "general", "kind": "civil-status"},
     "vault.drill": lambda marker: {"sha256": hashlib.sha256(marker.encode()).hexdigest()},
@@ -207,10 +213,39 @@ ARGUMENTS |= {
         for name in ("user", "user_collection", "user_catalog")
     },
     ("street:stac_not_served", "rest"): lambda target: "reports",
+_ITEM_CALLS = ("history", "sightings", "state", "undo", "attributes", "photos")
+        (f"street:{name}", "identifier"): Item
+        for name in ("item", "change_state", "undo", "describe", "add_photo", "photo", "close_up")
+    ("street:photo", "line"): ItemEvent,
+    ("street:close_up", "sighting"): Sighting,
+    ("street:inventory_file", "form"): lambda target: "csv",
+        (f"street:{name}", "number"): lambda target: target.records[WorkOrder].pk
+        for name in ("work_order", "close_work")
+    ("GET /api/street/items.{form}", "form"): lambda target: "csv",
+        (f"{method} /api/street/items/{{identifier}}{end}", "identifier"): Item
+        for method in ("GET", "POST", "PUT")
+        for end in ("", *(f"/{call}" for call in _ITEM_CALLS))
+        (f"{method} /api/street/work-orders/{{number}}{end}", "number"): WorkOrder
+        for method, end in (("GET", ""), ("POST", "/state"))
 }
 
 # Bodies that are accepted, where an empty form or `{}` would be refused before the permission is.
-BODIES: dict[str, Callable[[Target], dict[str, Any]]] = {}
+BODIES: dict[str, Callable[[Target], dict[str, Any]]] = {
+    "/api/street/items": lambda target: {"kind": "panneau"},
+    "/api/street/items/{identifier}/sightings": lambda target: {
+        "panorama": str(target.records[Panorama].pk),
+        "yaw_deg": 0,
+        "elevation_deg": 0,
+    },
+    "/api/street/items/{identifier}/state": lambda target: {"state": "gone"},
+    "/api/street/items/{identifier}/attributes": lambda target: {"attributes": {}},
+    "/api/street/work-orders": lambda target: {
+        "title": "Essai",
+        "items": [str(target.records[Item].pk)],
+    },
+    "/api/street/work-orders/{number}/state": lambda target: {"state": "done"},
+    "/api/street/comparison": lambda target: {"before": "a", "after": "b"},
+}
 
 
 @dataclass(repr=False)
@@ -400,6 +435,8 @@ def _fill(target: Target) -> None:
     for model in _fillable():
         if not target.self_only or _belongs_to_a_person(model):
             _filled(model, target)
+    if WorkOrder in target.records and Item in target.records:
+        target.records[WorkOrder].items.set([target.records[Item]])  # type: ignore[attr-defined]
     if target.self_only:
         target.records[Job] = Job.objects.create(
             name="essai",

@@ -82,7 +82,7 @@ def path_of(row: Row, target: Target) -> str:
     """The route with the target's own values in it."""
     if is_operation(row):
         return re.sub(
-            r"\{(\w+)\}",
+            r"\{(?:\w+:)?(\w+)\}",
             lambda found: str(target.value(f"{sorted(row.methods)[0]} {row.route}", found[1])),
             row.route,
         )

@@ -51,6 +51,7 @@ def desk(request: HttpRequest) -> HttpResponse:
             "panorama": viewing.description(found, actor) if found else None,
             "panels": [name for name in map(_panel, _PANELS) if name],
             "everything": everything,
+            "may_record": permits(actor, "street.record", **of_departement()),
             "may_guide": permits(actor, "street.deliver", **of_departement()),
             "bounds": edges(viewing.shown(everything)),
         },

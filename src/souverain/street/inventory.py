@@ -54,10 +54,10 @@ class InventoryError(ValueError):
 
 
 def visible(actor: Actor) -> QuerySet[Item]:
-    """The items that the actor may see: all of them with a role on the département, those of
+    """The items that the actor may see: all of them with a role that reaches everywhere, those of
     one's own commune otherwise."""
     organisations = organisations_in_reach(actor, "street.desk")
-    if organisations.filter(code=settings.DEPARTEMENT).exists():
+    if organisations.count() == Organisation.objects.count():
         return Item.objects.all()
     communes = organisations.filter(kind=Organisation.Kind.COMMUNE)
     return Item.objects.filter(commune__in=communes.values("code"))

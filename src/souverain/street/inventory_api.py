@@ -14,7 +14,7 @@ from ninja import File, Form, Path, Query, Router, Schema, UploadedFile
 from pydantic import Field
 
 from souverain.core import clock
-from souverain.core.access import requires
+from souverain.core.access import of_departement, requires
 from souverain.core.api import Day, Moment, problem
 from souverain.street import campaigns, changes, detections, inventory, item_lists, work_orders
 from souverain.street.campaigns import CampaignError
@@ -319,7 +319,7 @@ def items(
     request: HttpRequest,
     limit: int = Query(PAGE, ge=1, le=PAGE),
     offset: int = Query(0, ge=0, le=10_000_000),
-    near: UUID | None = Query(None),
+    near: UUID | None = None,
 ) -> Any:
     """The items within one's reach, in order along the roads; `count` is of all of them. `kind`,
     `family`, `state`, `road` (`D971`), `pr_from`, `pr_to`, `commune` (INSEE code) and `campaign`
@@ -344,7 +344,7 @@ def items_file(request: HttpRequest, form: str = Path(..., pattern="^(geojson|cs
 
 
 @router.post("/items", response={201: ItemItem})
-@requires("street.record")
+@requires("street.record", of=of_departement)
 @_told
 def record(request: HttpRequest, told: NewItem) -> Any:
     """Record an item."""
@@ -372,7 +372,7 @@ def record(request: HttpRequest, told: NewItem) -> Any:
 
 
 @router.post("/items/detections", response={201: ImportedItems})
-@requires("street.record")
+@requires("street.record", of=of_departement)
 @_told
 def take_detections(request: HttpRequest, file: File[UploadedFile | None] = None) -> Any:
     """Import what a detector found (docs/schemas/street-detections.schema.json): merged over the
@@ -416,8 +416,8 @@ def history(request: HttpRequest, identifier: UUID) -> Any:
 @_told
 def add_sighting(request: HttpRequest, identifier: UUID, told: SightingIn) -> Any:
     """Point at the item in one more panorama: its place is worked out again."""
-    (click,) = _clicks([told])
     found = _item(request, identifier)
+    (click,) = _clicks([told])
     return ItemItem(**as_row(inventory.add_sighting(request.actor, found, click)))  # type: ignore[attr-defined]
 
 
@@ -499,9 +499,10 @@ def list_work_orders(
 @_told
 def order_work(request: HttpRequest, told: NewWorkOrder) -> Any:
     """Ask for work on confirmed items."""
-    chosen = [_item(request, identifier) for identifier in dict.fromkeys(told.items)]
+    actor = request.actor  # type: ignore[attr-defined]
+    chosen = [inventory.find(actor, identifier) for identifier in dict.fromkeys(told.items)]
     asked = work_orders.order(
-        request.actor,  # type: ignore[attr-defined]
+        actor,
         told.title,
         chosen,
         assignee=told.assignee,

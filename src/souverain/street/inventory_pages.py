@@ -24,7 +24,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from scipy.spatial import KDTree
 
 from souverain.core import objects
-from souverain.core.access import permits, requires
+from souverain.core.access import of_departement, permits, requires
 from souverain.core.format import NBSP, date_fr, number_fr
 from souverain.street import campaigns, changes, inventory, item_lists, server, work_orders
 from souverain.street.campaigns import CampaignError
@@ -81,6 +81,13 @@ _ACTIONS = {
         "L'objet n'est plus sur la route, ou n'y a jamais été.",
     ),
 }
+_COUNTED = {
+    State.DRAFT: ("à vérifier", "à vérifier"),
+    State.CONFIRMED: ("confirmé", "confirmés"),
+    State.PLANNED: ("en attente de travaux", "en attente de travaux"),
+    State.REPAIRED: ("réparé", "réparés"),
+    State.GONE: ("disparu", "disparus"),
+}
 _ORDER_KINDS = {"open": "warn", "done": "ok", "cancelled": "neutral"}
 _WHY = {
     Unseen.PLACE: "l'autre campagne a trop peu d'images à cet endroit",
@@ -94,7 +101,7 @@ def _actor(request: HttpRequest) -> Any:
 
 
 def _may_record(request: HttpRequest) -> bool:
-    return permits(_actor(request), "street.record")
+    return permits(_actor(request), "street.record", **of_departement())
 
 
 def _item(request: HttpRequest, identifier: UUID) -> Item:
@@ -168,7 +175,7 @@ def _states(found: QuerySet[Item]) -> list[dict[str, Any]]:
     """How many of each state, in their order."""
     counted = dict(found.order_by().values_list("state").annotate(n=Count("pk")))
     return [
-        {"word": state.label, "count": counted[state], "kind": _KINDS_OF_STATES[state]}
+        {"word": _COUNTED[state][counted[state] > 1], "count": counted[state]}
         for state in State
         if counted.get(state)
     ]
@@ -262,7 +269,7 @@ def inventory_file(request: HttpRequest, form: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@requires("street.record")
+@requires("street.record", of=of_departement)
 def new_item(request: HttpRequest) -> HttpResponse:
     """Record an item whose place one types."""
     form = NewItemForm(request.POST or None)

@@ -90,6 +90,7 @@ class Recorder {
 
   private setAiming(on: boolean): void {
     this.aim.setAttribute('aria-pressed', String(on))
+    if (on) this.viewer.scrollIntoView({ block: 'nearest' })
     this.say(on ? "Cliquez sur l'objet, là où il touche le sol si vous le pouvez." : '')
   }
 
