@@ -134,7 +134,8 @@ def operations() -> list[tuple[str, str, str]]:
     return [
         (
             method,
-            f"/api{prefix}{path}",
+            # A room's router may be made of several: ninja joins them with slashes of its own.
+            re.sub("/+", "/", f"/api/{prefix}/{path}"),
             getattr(operation.view_func, "permission", "no permission named"),
         )
         for prefix, router in api._routers

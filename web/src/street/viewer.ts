@@ -69,6 +69,16 @@ function within(text: string | null, low: number, high: number): number | undefi
   return Number.isFinite(value) ? Math.min(high, Math.max(low, value)) : undefined
 }
 
+/** In another site's frame the browser may refuse storage, which Photo Sphere Viewer reads to
+ * remember whether one touches the screen: then it remembers nothing. */
+function doWithoutStorage(): void {
+  try {
+    void window.localStorage
+  } catch {
+    Object.defineProperty(window, 'localStorage', { value: {} })
+  }
+}
+
 function button(name: string, words: string, act: () => void): HTMLButtonElement {
   const made = create('button', { attributes: { type: 'button', title: words } })
   made.append(icon(name), create('span', { className: 'visually-hidden', text: words }))
@@ -237,6 +247,7 @@ export class StreetViewer extends HTMLElement {
   }
 
   private start(): void {
+    doWithoutStorage()
     const viewer = new Viewer({
       container: this.screen,
       adapter: TiledSphereAdapter,
@@ -255,7 +266,11 @@ export class StreetViewer extends HTMLElement {
     this.arrows = new Arrows(viewer, (link) => this.walk(link))
     viewer.addEventListener(events.ClickEvent.type, ({ data }) => {
       if (data.rightclick || this.arrows?.clicked(data.objects as never)) return
-      this.point({ yaw_deg: data.yaw / RADIAN, elevation_deg: data.pitch / RADIAN })
+      // A mouse tells whole pixels, rounded down: it pointed at the middle of one.
+      const half = Number.isInteger(data.clientX) && Number.isInteger(data.clientY) ? 0.5 : 0
+      const at = { x: data.viewerX + half, y: data.viewerY + half }
+      const { yaw, pitch } = viewer.dataHelper.viewerCoordsToSphericalCoords(at) ?? data
+      this.point({ yaw_deg: yaw / RADIAN, elevation_deg: pitch / RADIAN })
     })
     viewer.addEventListener(events.PositionUpdatedEvent.type, () => this.turnedView())
     viewer.addEventListener(events.ZoomUpdatedEvent.type, () => this.turnedView())
