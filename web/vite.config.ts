@@ -16,7 +16,7 @@ export default defineConfig({
     // MapLibre alone weighs more than the default limit.
     chunkSizeWarningLimit: 1500,
     rolldownOptions: {
-      input: ['src/main.ts', 'src/map.ts', 'src/street/viewer.ts', 'src/street/pages.ts'],
+      input: ['src/main.ts', 'src/map.ts', 'src/street/viewer.ts', 'src/street/pages.ts', 'src/street/measure.ts'],
       // HTMX holds an eval that its configuration (allowEval: false) never reaches.
       checks: { eval: false, pluginTimings: false },
     },

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.db import transaction
 
 from souverain import faults
-from souverain.core import clock, egress, jobs, journal
+from souverain.core import clock, egress, jobs, journal, rooms
 from souverain.core.access import of_console
 from souverain.core.models import EgressRule, Job, Organisation, User, canonical_email
 from souverain.core.roles import Role
@@ -78,6 +78,8 @@ def initialise(as_json: bool) -> None:
         loaded = ensure_departement(of_console(), settings.DEPARTEMENT, settings.DECOUPAGE)
     except DecoupageError as error:
         raise click.ClickException(str(error)) from error
+    for offer in rooms.every("first_data"):
+        offer(of_console())
     link = None
     if not some_operator_can_sign_in():
         departement = Organisation.objects.get(code=loaded.number)

@@ -76,6 +76,7 @@ ALLOWED_HOSTS = [_public.hostname or "localhost", *_LOOPBACK]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 ROOMS = installed(["core", "territory", "vault", "street", "portal"])
 DECOUPAGE = PROJECT / "web/node_modules/@etalab/decoupage-administratif/data"
+STREET_MODELS = PROJECT / "build/models"
 NAMES = departement.named(os.environ.get("SOUVERAIN_DEPARTEMENT") or "21")
 DEPARTEMENT = NAMES.number
 DEPARTEMENT_SIREN = os.environ.get("SOUVERAIN_DEPARTEMENT_SIREN", "")

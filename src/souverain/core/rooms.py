@@ -159,6 +159,9 @@ class Room:
     answers: Sequence[tuple[Query[..., Any], Callable[..., Any]]] = ()
     jobs: Sequence[JobFunction] = ()
     periodic: Sequence[Periodic] = ()
+    first_data: Sequence[Callable[[Actor], None]] = ()
+    """Called by each `souverain init`: what an empty installation should have to be tried. Quick;
+    slow work is submitted as a job, so that a start neither waits for it nor fails by it."""
     holdings: Sequence[Holding] = ()
     verbs: Mapping[str, str] = field(default_factory=dict)
     """What each verb of the room's journal entries says in French."""

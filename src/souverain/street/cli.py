@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from souverain.street import finding_commands
+from souverain.street import finding_commands, measure_commands
+from souverain.street.inventory_commands import compare, items
 
 
 @click.group()
@@ -13,3 +14,7 @@ def cli() -> None:
 
 
 cli.add_command(finding_commands.locate)
+cli.add_command(measure_commands.triangulate)
+cli.add_command(measure_commands.demo)
+cli.add_command(items)
+cli.add_command(compare)

@@ -8,7 +8,7 @@ pictures carry them; `territory.engine.projection.grid_heading` turns them to th
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -308,9 +308,15 @@ class ItemEvent(models.Model):
     state = models.CharField(max_length=10, choices=Item.State)
     note = models.CharField(max_length=1000, blank=True)
     photo_key = models.CharField(max_length=200, blank=True)
+    undoes = models.OneToOneField("self", models.PROTECT, null=True, related_name="undone_by")
 
     class Meta:
         ordering: ClassVar = ["at", "pk"]
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise TypeError("the history of an item is never changed")
+        super().save(*args, **kwargs)
 
 
 class WorkOrder(models.Model):

@@ -16,7 +16,7 @@ from souverain.core.rooms import (
     Reach,
     Room,
 )
-from souverain.street import finding
+from souverain.street import demo, finding, inventory
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -32,6 +32,7 @@ _ROADS = {
     Role.AGENT: Reach.EVERYWHERE,
     Role.SUPERVISOR: Reach.EVERYWHERE,
 }
+
 
 ROOM = Room(
     name="street",
@@ -57,6 +58,19 @@ ROOM = Room(
         "street.campaign_created": "Campagne d'images ouverte",
         "street.campaign_published": "Campagne d'images publiée",
         "street.campaign_withdrawn": "Campagne d'images retirée",
+        "street.measurement_saved": "Mesure enregistrée",
+        "street.measurement_deleted": "Mesure effacée",
+        "street.demo_made": "Rue de synthèse faite",
+        "street.item_recorded": "Objet de la route relevé",
+        "street.item_seen": "Objet de la route visé dans une autre vue",
+        "street.item_described": "Objet de la route décrit",
+        "street.item_photographed": "Photo jointe à un objet de la route",
+        "street.item_judged": "État d'un objet de la route changé",
+        "street.item_undone": "Changement d'état d'un objet de la route annulé",
+        "street.detections_taken": "Détections importées dans l'inventaire",
+        "street.work_ordered": "Travaux demandés",
+        "street.work_done": "Travaux faits",
+        "street.work_cancelled": "Travaux annulés",
         "street.tour_created": "Promenade préparée",
         "street.tour_changed": "Promenade modifiée",
         "street.tour_published": "Promenade publiée",
@@ -69,8 +83,12 @@ ROOM = Room(
     ),
     urls="souverain.street.urls",
     api="souverain.street.api:router",
-    answers=((queries.nearest_view, finding.nearest_view),),
-    jobs=(finding.build_job,),
+    answers=(
+        (queries.nearest_view, finding.nearest_view),
+        (queries.asset_links, inventory.asset_links),
+    ),
+    jobs=(finding.build_job, demo.demo_job),
+    first_data=(demo.offer,),
     periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
@@ -92,6 +110,14 @@ ROOM = Room(
             "Mission d'intérêt public (RGPD, art. 6.1.e)",
             "Au choix de chaque campagne : gardées sous accès restreint ou détruites",
             "Les opérateurs, chaque lecture étant inscrite au journal",
+        ),
+        Holding(
+            "Inventaire de la route : objets, défauts, photos et ordres de travaux",
+            frozenset({DataClass.INTERNAL, DataClass.PERSONAL}),
+            "Entretenir les routes",
+            "Mission d'intérêt public (RGPD, art. 6.1.e)",
+            "Tant que la route est entretenue ; l'auteur d'un relevé, tant qu'il a un compte",
+            "Les agents du département, et chaque commune pour ce qui est chez elle",
         ),
     ),
 )

@@ -11,12 +11,9 @@ Reading: GDAL through pyogrio. Topology: GEOS through shapely; display: `coverag
 
 from __future__ import annotations
 
-import os
 import re
-import sqlite3
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +23,6 @@ import numpy.typing as npt
 import pyogrio
 import pyproj
 import shapely
-from pyogrio.errors import CRSError as LayerCRSError
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
-from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
 from souverain.territory.engine.decoupage import departement_of
@@ -40,8 +34,16 @@ from souverain.territory.engine.projection import (
     lonlat_to_metres,
     metric_crs,
 )
+from souverain.territory.engine.vector_files import (
+    FORMATS,
+    UNREADABLE,
+    check_file,
+    declared_crs,
+    offline,
+    unreadable,
+)
+from souverain.territory.engine.vector_files import VectorFileError as OutlinesError
 
-MAX_BYTES = {".gpkg": 4 << 30, ".shp": 2 << 30, ".geojson": 512 << 20, ".json": 512 << 20}
 MAX_FEATURES = 200_000
 MAX_VERTICES = 20_000_000
 MAX_MENDED_VERTICES = 5_000
@@ -51,30 +53,12 @@ NEAR_M = 2_000.0
 SHIFT_M = 20.0
 SHIFT_COMMUNES = 10
 DECIMALS = 6
-_DRIVERS = {".gpkg": "GPKG", ".shp": "ESRI Shapefile", ".geojson": "GeoJSON", ".json": "GeoJSON"}
-_SIGNATURES = {".gpkg": b"SQLite format 3\0", ".shp": b"\x00\x00\x27\x0a"}
+_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
 _CODE_FIELDS = ("code_insee", "insee_com", "codgeo", "code_commune", "insee", "code")
 _CODE = re.compile(r"([0-9]{2}|2[AB])[0-9]{3}")
 _BYTES_PER_VERTEX = 16
-_UNREADABLE = (
-    DataSourceError,
-    DataLayerError,
-    FeatureError,
-    FieldError,
-    GeometryError,
-    LayerCRSError,
-    UnicodeDecodeError,
-)
-
-# A GeoJSON may name an address as its projection, which GDAL would ask for over the network, past
-# the program's egress list: through a proxy of no known kind, nothing leaves the process.
-pyogrio.set_gdal_config_options({"GDAL_HTTP_PROXY": "refused://egress"})
 
 Progress = Callable[[int, int], None]
-
-
-class OutlinesError(ValueError):
-    """The file is refused. The message, in French, says what and how to mend it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +127,11 @@ def read_outlines(
     which the outlines are checked. `progress(done, total)` counts rows. Raises OutlinesError.
     """
     path = path.absolute()
-    _check_file(path)
-    with _offline(), warnings.catch_warnings():
+    check_file(path, _SUFFIXES)
+    with offline(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # GDAL's remarks on rows: told again as faults
         layer, code_field = _layer(path)
-        source = _crs(path, layer)
+        source = declared_crs(path, layer)
         rows = _rows(path, layer, code_field, departement, codes, successors)
         if not rows.fids:
             raise OutlinesError(
@@ -157,16 +141,6 @@ def read_outlines(
         polygons = _polygons(path, layer, rows, source, progress)
     known = _Known(positions, metric_crs(departement))
     return _finish(_File(path, layer, source), successors, codes, known, rows, polygons)
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """No host is an exception to GDAL's proxy, whatever the machine's environment says."""
-    exceptions = {name: os.environ.pop(name, None) for name in ("no_proxy", "NO_PROXY")}
-    try:
-        yield
-    finally:
-        os.environ.update({name: value for name, value in exceptions.items() if value is not None})
 
 
 def simplify_for_display(
@@ -184,65 +158,16 @@ def simplify_for_display(
     return {code: light if not light.is_empty else whole for code, light, whole in kept}
 
 
-def _check_file(path: Path) -> None:
-    suffix = path.suffix.lower()
-    if suffix not in _DRIVERS:
-        raise OutlinesError(
-            f"{path.name} : format inconnu ; donnez un fichier .gpkg, .shp ou .geojson"
-        )
-    if set(str(path)) & set("!;\n\r"):
-        raise OutlinesError(
-            f"{path.name} : renommez le fichier ou son dossier sans « ! », « ; » ni saut de ligne"
-        )
-    if path.exists() and not path.is_file():
-        raise OutlinesError(f"{path.name} : ce n'est pas un fichier ordinaire")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise OutlinesError(f"{path.name} : lecture impossible ({error.strerror})") from error
-    if size > MAX_BYTES[suffix]:
-        raise OutlinesError(f"{path.name} : plus de {MAX_BYTES[suffix] >> 20} Mio, refusé")
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not (head.startswith(_SIGNATURES[suffix]) if suffix in _SIGNATURES else text[:1] == b"{"):
-        raise OutlinesError(f"{path.name} : le contenu n'est pas celui d'un fichier {suffix}")
-    if suffix == ".gpkg":
-        _check_geopackage(path)
-
-
-def _check_geopackage(path: Path) -> None:
-    """A GeoPackage is a database: a view in it would be computed while it is read, without end if
-    its author so wished. Only plain tables and spatial indexes (R-tree) are read."""
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-            computed = database.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'view' OR (type = 'table'"
-                " AND sql LIKE 'CREATE VIRTUAL%' AND sql NOT LIKE '%USING rtree%')"
-            ).fetchone()
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
-    if computed:
-        raise OutlinesError(
-            f"{path.name} : « {str(computed[0])[:80]} » est une vue, pas une table ; "
-            "exportez la couche des communes dans un nouveau fichier"
-        )
-
-
-def _unreadable(path: Path, error: Exception) -> OutlinesError:
-    return OutlinesError(f"{path.name} : fichier illisible ou tronqué ({str(error)[:200]})")
-
-
 def _layer(path: Path) -> tuple[str, str]:
     """The layer of communes and its field of INSEE codes."""
     try:
         info = pyogrio.read_info(path)
-        if info["driver"] != _DRIVERS[path.suffix.lower()]:
+        if info["driver"] != FORMATS[path.suffix.lower()].driver:
             raise OutlinesError(f"{path.name} : le contenu est du {info['driver']}")
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
         found = {name: known for name in layers if (known := _code_field(path, name))}
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     named = [name for name in found if name.casefold() in ("commune", "communes")]
     like = [name for name in found if name.casefold().startswith("commune")]
     for candidates in (named, like, list(found)):
@@ -267,28 +192,6 @@ def _code_field(path: Path, layer: str) -> str | None:
 def _info(path: Path, layer: str) -> dict[str, Any]:
     info: dict[str, Any] = pyogrio.read_info(path, layer=layer)
     return info
-
-
-def _crs(path: Path, layer: str) -> pyproj.CRS:
-    """The declared projection. WGS84 degrees are taken as RGF93, as everywhere in the program."""
-    declared = _info(path, layer)["crs"]
-    if not declared:
-        hint = " (le fichier .prj manque)" if path.suffix.lower() == ".shp" else ""
-        raise OutlinesError(
-            f"{path.name}, couche « {layer} » : projection non déclarée{hint} ; "
-            "déclarez-la, par exemple EPSG:2154 (Lambert-93)"
-        )
-    try:
-        crs = pyproj.CRS.from_user_input(declared)
-        if not (crs.is_geographic or crs.is_projected) or crs.is_geocentric:
-            raise CRSError("neither geographic nor projected")
-        pyproj.Transformer.from_crs(crs, RGF93, always_xy=True)
-    except (CRSError, ProjError) as error:
-        raise OutlinesError(
-            f"{path.name}, couche « {layer} » : projection « {str(declared)[:80]} » inutilisable ; "
-            "convertissez le fichier en Lambert-93 (EPSG:2154)"
-        ) from error
-    return pyproj.CRS.from_epsg(RGF93) if crs.to_epsg() == 4326 else crs
 
 
 def _rows(
@@ -319,8 +222,8 @@ def _rows(
             return_fids=True,
             **counted,
         )
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     if len(fids) > MAX_FEATURES:
         raise too_many
     rows = _Rows()
@@ -371,7 +274,7 @@ def _polygons(
 def _stored(path: Path, layer: str, rows: _Rows) -> Iterator[tuple[int, str, bytes | None]]:
     """The rows' stored geometries, a few at a time where the format has an index: a Shapefile can
     name the same large shape a million times, and must not fill the memory before it is counted."""
-    if path.suffix.lower() in _SIGNATURES:
+    if FORMATS[path.suffix.lower()].is_indexed:
         step = max(1, min(64, MAX_BATCH_BYTES // path.stat().st_size))
         batches = [rows.fids[start : start + step] for start in range(0, len(rows.fids), step)]
         geometries: Iterable[bytes | None] = (
@@ -388,7 +291,7 @@ def _batch(path: Path, layer: str, fids: list[int]) -> list[bytes | None]:
         _, found, wkbs, _ = pyogrio.raw.read(
             path, layer=layer, columns=[], fids=fids, return_fids=True
         )
-    except _UNREADABLE:
+    except UNREADABLE:
         if len(fids) == 1:
             return [None]
         return [wkb for fid in fids for wkb in _batch(path, layer, [fid])]
@@ -404,9 +307,9 @@ def _range(path: Path, layer: str, fids: list[int]) -> list[bytes | None]:
         _, found, wkbs, _ = pyogrio.raw.read(
             path, layer=layer, columns=[], where=condition, return_fids=True
         )
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         if path.stat().st_size > MAX_RETRIED_BYTES:  # each row alone reads the whole file again
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         return _batch(path, layer, fids)
     stored = dict(zip(found.tolist(), wkbs, strict=True))
     return [stored.get(fid) for fid in fids]
