@@ -42,6 +42,7 @@ from souverain.core.models import (
 from souverain.core.roles import Role
 from souverain.portal.engine import agreement
 from souverain.portal.models import Departure
+from souverain.street.models import Panorama, Tour, TourStop
 from souverain.vault.engine.tlog import note
 from souverain.vault.engine.tlog.leaves import BIRTH, Leaf, Name
 from souverain.vault.models import Alarm, Hold, Witness
@@ -144,6 +145,29 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     ("portal:job", "pk"): Job,
     ("portal:job_events", "pk"): Job,
     ("portal:cancel_job", "pk"): Job,
+}
+
+
+def _tour(target: Target) -> TourStop:
+    """A published tour with one public stop."""
+    tour, _ = Tour.objects.get_or_create(
+        slug="promenade", defaults={"title": "Promenade", "published": True}
+    )
+    stop, _ = TourStop.objects.get_or_create(
+        tour=tour, rank=0, defaults={"panorama": target.records[Panorama], "title": "Étape"}
+    )
+    return stop
+
+
+ARGUMENTS |= {
+    ("street:view", "panorama"): Panorama,
+    ("GET /api/street/panoramas/{panorama}", "panorama"): Panorama,
+    ("street:embed", "name"): lambda target: str(target.records[Panorama].pk),
+    **{
+        (f"street:{name}", "slug"): lambda target: _tour(target).tour.slug
+        for name in ("tour", "tour_edit", "tour_act", "stop_act")
+    },
+    ("street:stop_act", "pk"): lambda target: _tour(target).pk,
 }
 
 # Bodies that are accepted, where an empty form or `{}` would be refused before the permission is.
