@@ -106,10 +106,11 @@ def ours(browser: Browser, town: street.Street) -> dict[str, float]:
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     counted = Counted(page)
     page.goto(f"{town.url}/street/vue/{town.ids['leaning']}/", wait_until="commit")
-    page.locator("street-viewer[data-state=shown], street-viewer[data-state=sharp]").wait_for()
-    shown = page.evaluate("performance.now()")
     street.sharp(page)
-    whole = page.evaluate("performance.now()")
+    shown, whole = page.evaluate(
+        "['street-shown', 'street-sharp']"
+        ".map(name => performance.getEntriesByName(name)[0].startTime)"
+    )
     tiles = counted.tiles
     start = page.evaluate("performance.now()")
     zoom = (CLOSE_FOV_DEG - 90) / (6 - 90) * 100

@@ -114,6 +114,8 @@ export class StreetViewer extends HTMLElement {
   connectedCallback(): void {
     if (this.viewer) return
     this.draw()
+    // The answer travels while the graphics start.
+    void this.followAddress()
     try {
       this.start()
     } catch (error) {
@@ -121,7 +123,6 @@ export class StreetViewer extends HTMLElement {
       this.fail('Ce navigateur ne peut pas dessiner la vue. Le texte dit où mènent les chemins.')
     }
     addEventListener('popstate', this.back)
-    void this.followAddress()
   }
 
   disconnectedCallback(): void {
@@ -303,6 +304,7 @@ export class StreetViewer extends HTMLElement {
     this.arrows?.show(panorama.links)
     if (view?.yaw_deg !== undefined || first) this.look(view?.yaw_deg ?? 0, view?.elevation_deg ?? 0, view?.zoom)
     if (viewer) this.dataset['state'] = 'shown'
+    performance.mark('street-shown')
     this.setAttribute('panorama', panorama.id)
     this.write(panorama)
     this.turnedView()
@@ -447,6 +449,7 @@ export class StreetViewer extends HTMLElement {
     // Photo Sphere Viewer keeps its adapter to itself in its types.
     const { adapter } = this.viewer as unknown as { adapter: TiledSphereAdapter }
     this.dataset['state'] = adapter.complete ? 'sharp' : 'shown'
+    if (adapter.complete && state === 'shown') performance.mark('street-sharp')
   }
 
   // Telling ---------------------------------------------------------------------------------------
