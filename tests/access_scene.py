@@ -43,7 +43,7 @@ from souverain.core.roles import Role
 from souverain.portal.engine import agreement
 from souverain.portal.models import Departure
 from souverain.street import stac
-from souverain.street.models import Item, ItemEvent, Panorama, Sequence, Sighting, UploadSet, WorkOrder
+from souverain.street.models import Item, ItemEvent, Panorama, Sequence, Sighting, Tour, TourStop, UploadSet, WorkOrder
 from souverain.vault.engine.tlog import note
 from souverain.vault.engine.tlog.leaves import BIRTH, Leaf, Name
 from souverain.vault.models import Alarm, Hold, Witness
@@ -227,6 +227,21 @@ _ITEM_CALLS = ("history", "sightings", "state", "undo", "attributes", "photos")
         for end in ("", *(f"/{call}" for call in _ITEM_CALLS))
         (f"{method} /api/street/work-orders/{{number}}{end}", "number"): WorkOrder
         for method, end in (("GET", ""), ("POST", "/state"))
+
+def _tour(target: Target) -> TourStop:
+    """A published tour with one public stop."""
+    tour, _ = Tour.objects.get_or_create(
+        slug="promenade", defaults={"title": "Promenade", "published": True}
+    )
+    stop, _ = TourStop.objects.get_or_create(
+        tour=tour, rank=0, defaults={"panorama": target.records[Panorama], "title": "Étape"}
+    return stop
+    ("street:view", "panorama"): Panorama,
+    ("GET /api/street/panoramas/{panorama}", "panorama"): Panorama,
+    ("street:embed", "name"): lambda target: str(target.records[Panorama].pk),
+        (f"street:{name}", "slug"): lambda target: _tour(target).tour.slug
+        for name in ("tour", "tour_edit", "tour_act", "stop_act")
+    ("street:stop_act", "pk"): lambda target: _tour(target).pk,
 }
 
 # Bodies that are accepted, where an empty form or `{}` would be refused before the permission is.

@@ -95,7 +95,7 @@ class PanoramaView(Schema):
     dates: list[OtherDate]
 
 
-@router.get("/panoramas/{uuid:panorama}", response=PanoramaView)
+@router.get("/panoramas/{panorama}", response=PanoramaView)
 @requires("street.stroll")
 def panorama(request: HttpRequest, panorama: UUID) -> dict[str, Any]:
     """A panorama of a published campaign; whoever has `street.desk` sees every campaign's."""

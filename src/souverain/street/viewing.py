@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from souverain.core.models import Organisation
 from souverain.street import finding, server
 from souverain.street.models import Campaign, Panorama, PanoramaLink
 from souverain.territory.engine.projection import convergence_deg
+
+logger = logging.getLogger(__name__)
 
 SAME_PLACE_M = 4.0
 """As far apart as two campaigns' panoramas of one place may be: less than their spacing."""
@@ -188,10 +191,14 @@ def _same_deck(one: Panorama, other: Panorama) -> bool:
 
 
 def levels(panorama: Panorama) -> list[dict[str, int]]:
-    """The levels of its pyramid, largest first; empty while it has none."""
+    """The levels of its pyramid, largest first; empty while it has none, or none can be read."""
     if not panorama.pyramid_key:
         return []
-    return [asdict(level) for level in server.pyramid(panorama.pyramid_key).levels]
+    try:
+        return [asdict(level) for level in server.pyramid(panorama.pyramid_key).levels]
+    except (OSError, ValueError) as error:
+        logger.error("the pyramid of panorama %s cannot be read: %s", panorama.pk, error)
+        return []
 
 
 def small_picture(panorama: Panorama) -> str:

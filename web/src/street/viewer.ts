@@ -69,6 +69,16 @@ function within(text: string | null, low: number, high: number): number | undefi
   return Number.isFinite(value) ? Math.min(high, Math.max(low, value)) : undefined
 }
 
+/** In another site's frame the browser may refuse storage, which Photo Sphere Viewer reads to
+ * remember whether one touches the screen: then it remembers nothing. */
+function doWithoutStorage(): void {
+  try {
+    void window.localStorage
+  } catch {
+    Object.defineProperty(window, 'localStorage', { value: {} })
+  }
+}
+
 function button(name: string, words: string, act: () => void): HTMLButtonElement {
   const made = create('button', { attributes: { type: 'button', title: words } })
   made.append(icon(name), create('span', { className: 'visually-hidden', text: words }))
@@ -104,6 +114,8 @@ export class StreetViewer extends HTMLElement {
   connectedCallback(): void {
     if (this.viewer) return
     this.draw()
+    // The answer travels while the graphics start.
+    void this.followAddress()
     try {
       this.start()
     } catch (error) {
@@ -111,7 +123,6 @@ export class StreetViewer extends HTMLElement {
       this.fail('Ce navigateur ne peut pas dessiner la vue. Le texte dit où mènent les chemins.')
     }
     addEventListener('popstate', this.back)
-    void this.followAddress()
   }
 
   disconnectedCallback(): void {
@@ -237,6 +248,7 @@ export class StreetViewer extends HTMLElement {
   }
 
   private start(): void {
+    doWithoutStorage()
     const viewer = new Viewer({
       container: this.screen,
       adapter: TiledSphereAdapter,
@@ -255,7 +267,11 @@ export class StreetViewer extends HTMLElement {
     this.arrows = new Arrows(viewer, (link) => this.walk(link))
     viewer.addEventListener(events.ClickEvent.type, ({ data }) => {
       if (data.rightclick || this.arrows?.clicked(data.objects as never)) return
-      this.point({ yaw_deg: data.yaw / RADIAN, elevation_deg: data.pitch / RADIAN })
+      // A mouse tells whole pixels, rounded down: it pointed at the middle of one.
+      const half = Number.isInteger(data.clientX) && Number.isInteger(data.clientY) ? 0.5 : 0
+      const at = { x: data.viewerX + half, y: data.viewerY + half }
+      const { yaw, pitch } = viewer.dataHelper.viewerCoordsToSphericalCoords(at) ?? data
+      this.point({ yaw_deg: yaw / RADIAN, elevation_deg: pitch / RADIAN })
     })
     viewer.addEventListener(events.PositionUpdatedEvent.type, () => this.turnedView())
     viewer.addEventListener(events.ZoomUpdatedEvent.type, () => this.turnedView())
@@ -288,6 +304,7 @@ export class StreetViewer extends HTMLElement {
     this.arrows?.show(panorama.links)
     if (view?.yaw_deg !== undefined || first) this.look(view?.yaw_deg ?? 0, view?.elevation_deg ?? 0, view?.zoom)
     if (viewer) this.dataset['state'] = 'shown'
+    performance.mark('street-shown')
     this.setAttribute('panorama', panorama.id)
     this.write(panorama)
     this.turnedView()
@@ -432,6 +449,7 @@ export class StreetViewer extends HTMLElement {
     // Photo Sphere Viewer keeps its adapter to itself in its types.
     const { adapter } = this.viewer as unknown as { adapter: TiledSphereAdapter }
     this.dataset['state'] = adapter.complete ? 'sharp' : 'shown'
+    if (adapter.complete && state === 'shown') performance.mark('street-sharp')
   }
 
   // Telling ---------------------------------------------------------------------------------------

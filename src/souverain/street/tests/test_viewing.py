@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.test import Client
@@ -22,7 +23,7 @@ Make = Callable[..., Panorama]
 def published(campaign: Campaign, panorama: Make) -> list[Panorama]:
     """A street of three, published; each linked to the next."""
     made = [panorama(north_m=5.0 * i, z_m=245.0, datum="NGF-IGN69") for i in range(3)]
-    for one, other in zip(made, made[1:], strict=False):
+    for one, other in pairwise(made):
         PanoramaLink.objects.create(origin=one, target=other, along=True)
     campaign.state = Campaign.State.PUBLISHED
     campaign.save()
