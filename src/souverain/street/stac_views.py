@@ -86,6 +86,13 @@ def written(said: Json, kind: str = JSON, status: int = 200) -> HttpResponse:
     return HttpResponse(orjson.dumps(said), content_type=kind, status=status, headers=_OPEN)
 
 
+def json_of(request: HttpRequest) -> bytes:
+    """The body of a request that must be JSON: a form's was read already. Raises Refused."""
+    if request.content_type not in ("", "application/json", GEOJSON):
+        raise Refused(400, "Le corps de la demande doit être du JSON (application/json).")
+    return request.body
+
+
 def root_of(request: HttpRequest) -> str:
     return request.build_absolute_uri("/street/api/")
 
@@ -383,7 +390,9 @@ def search(request: HttpRequest) -> HttpResponse:
     """STAC's item search. A POST writes nothing: it only asks at length."""
     posted = request.method == "POST"
     asked = (
-        stac_search.of_body(request.body) if posted else stac_search.of_query(request.GET.dict())
+        stac_search.of_body(json_of(request))
+        if posted
+        else stac_search.of_query(request.GET.dict())
     )
     page = stac_search.run(visible_panoramas(actor_of(request)), asked)
     here = request.build_absolute_uri(request.path)
