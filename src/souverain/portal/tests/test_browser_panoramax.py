@@ -7,7 +7,6 @@ import io
 import json
 import mimetypes
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +17,8 @@ from django.conf import settings
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route
 
-from souverain.portal.tests.test_membership_browser import SETUP, browser
-from souverain.vault.tests.conftest import Server
+from souverain.portal.tests.test_membership_browser import browser
+from souverain.street.tests.cloud import Cloud
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
@@ -33,7 +32,7 @@ PAGE = """<!doctype html><html lang="fr"><meta charset="utf-8"><title>Essai</tit
 
 
 class Scene(NamedTuple):
-    server: Server
+    server: Cloud
     sequence: str
     pictures: list[str]
 
@@ -49,12 +48,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    server = Server(tmp_path_factory.mktemp("home"))
-    server.python(SETUP)
-    told = json.loads(server.enter(sys.executable, "-m", "souverain.street.tests.stac_scene"))
+    server = Cloud(tmp_path_factory.mktemp("home"))
+    told = json.loads(
+        server.python(
+            "import json\nfrom souverain.street.tests import stac_scene\n"
+            "print(json.dumps(stac_scene.make()))"
+        )
+    )
     server.start()
     yield Scene(server, told["sequence"], told["pictures"])
-    server.kill()
+    server.stop()
 
 
 def opened(scene: Scene, browser: Browser, asked: list[str]) -> Page:

@@ -1,22 +1,16 @@
-"""Two published panoramas of plain colours, for viewers of others: `python -m` prints their ids."""
+"""Two published panoramas of plain colours, for viewers of others."""
 
 from __future__ import annotations
 
-import json
+from datetime import UTC, datetime, timedelta
 
-import django
+import numpy as np
+import simplejpeg
 
-django.setup()
-
-from datetime import UTC, datetime, timedelta  # noqa: E402 - Django must be set up first
-
-import numpy as np  # noqa: E402
-import simplejpeg  # noqa: E402
-
-from souverain.core import access  # noqa: E402
-from souverain.street import campaigns, derivation  # noqa: E402
-from souverain.street.models import Campaign, Panorama, Sequence  # noqa: E402
-from souverain.territory.engine import projection  # noqa: E402
+from souverain.core import access
+from souverain.street import campaigns, derivation
+from souverain.street.models import Campaign, Panorama, Sequence
+from souverain.territory.engine import projection
 
 WIDTH, HEIGHT = 4096, 2048
 COLOURS = [((220, 20, 20), (20, 20, 220)), ((20, 180, 20), (230, 200, 20))]
@@ -49,7 +43,3 @@ def make() -> dict[str, object]:
     campaign.save()
     campaigns.publish(access.SYSTEM, campaign)
     return {"sequence": str(drive.pk), "pictures": made}
-
-
-if __name__ == "__main__":
-    print(json.dumps(make()))  # noqa: T201
