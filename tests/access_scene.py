@@ -103,6 +103,7 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     "street.campaign": lambda marker: {
         "name": f"campagne-{hashlib.sha256(marker.encode()).hexdigest()[:8]}-{next(_numbers)}",
         "title": "Campagne",
+        "licence": "etalab-2.0",
         "state": "published",
     },
     "street.sequence": lambda marker: {"title": "Passage"},

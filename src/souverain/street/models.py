@@ -149,7 +149,7 @@ class Panorama(models.Model):
             models.Index(fields=["sequence", "rank"], name="street_panorama_rank"),
             models.Index(fields=["road", "pr"], name="street_panorama_road"),
             models.Index(fields=["longitude_deg", "latitude_deg"], name="street_panorama_box"),
-            models.Index(fields=["taken_at"], name="street_panorama_taken"),
+            models.Index(fields=["taken_at", "id"], name="street_panorama_taken"),
             # All that says whether the index of `finding` is up to date, without the rows.
             models.Index(
                 fields=["campaign", "state", "rank", "x_m", "y_m"], name="street_panorama_place"

@@ -16,7 +16,7 @@ import orjson
 from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Max, Min, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.csrf import csrf_exempt
 
@@ -86,6 +86,13 @@ def written(said: Json, kind: str = JSON, status: int = 200) -> HttpResponse:
     return HttpResponse(orjson.dumps(said), content_type=kind, status=status, headers=_OPEN)
 
 
+def json_of(request: HttpRequest) -> bytes:
+    """The body of a request that must be JSON: a form's was read already. Raises Refused."""
+    if request.content_type not in ("", "application/json", GEOJSON):
+        raise Refused(400, "Le corps de la demande doit être du JSON (application/json).")
+    return request.body
+
+
 def root_of(request: HttpRequest) -> str:
     return request.build_absolute_uri("/street/api/")
 
@@ -106,12 +113,17 @@ def sees_everything(actor: Actor) -> bool:
     return actor != ANONYMOUS and access.permits(actor, "street.desk", **access.of_departement())
 
 
-def visible_panoramas(actor: Actor) -> QuerySet[Panorama]:
-    """Ready panoramas of published campaigns; of every campaign for who works on them."""
-    ready = Panorama.objects.filter(state=Panorama.State.READY, sequence__isnull=False)
+def visible(actor: Actor, of: str = "") -> Q:
+    """Ready panoramas of published campaigns; of every campaign for who works on them. `of` leads
+    to the panorama from another record."""
+    shown = Q(**{f"{of}state": Panorama.State.READY, f"{of}sequence__isnull": False})
     if not sees_everything(actor):
-        ready = ready.filter(campaign__state=Campaign.State.PUBLISHED)
-    return ready.select_related("campaign__organisation")
+        shown &= Q(**{f"{of}campaign__state": Campaign.State.PUBLISHED})
+    return shown
+
+
+def visible_panoramas(actor: Actor) -> QuerySet[Panorama]:
+    return Panorama.objects.filter(visible(actor)).select_related("campaign__organisation")
 
 
 def visible_sequences(actor: Actor) -> QuerySet[Sequence]:
@@ -166,7 +178,7 @@ def _neighbours(page: list[Panorama]) -> dict[uuid.UUID, dict[str, Panorama]]:
         .annotate(prev=Subquery(before), next=Subquery(after))
         .values_list("pk", "prev", "next")
     )
-    near = Panorama.objects.in_bulk([key for pair in pairs for key in pair[1:] if key])
+    near = Panorama.objects.order_by().in_bulk([key for pair in pairs for key in pair[1:] if key])
     return {
         pk: {
             rel: near[key] for rel, key in (("prev", before_pk), ("next", after_pk)) if key in near
@@ -178,7 +190,7 @@ def _neighbours(page: list[Panorama]) -> dict[uuid.UUID, dict[str, Panorama]]:
 def _related(actor: Actor, page: list[Panorama]) -> dict[uuid.UUID, list[Panorama]]:
     """Where one can turn from each panorama."""
     links = (
-        PanoramaLink.objects.filter(origin__in=page, target__in=visible_panoramas(actor).order_by())
+        PanoramaLink.objects.filter(visible(actor, "target__"), origin__in=page)
         .select_related("target")
         .only("origin_id", "target")
     )
@@ -383,7 +395,9 @@ def search(request: HttpRequest) -> HttpResponse:
     """STAC's item search. A POST writes nothing: it only asks at length."""
     posted = request.method == "POST"
     asked = (
-        stac_search.of_body(request.body) if posted else stac_search.of_query(request.GET.dict())
+        stac_search.of_body(json_of(request))
+        if posted
+        else stac_search.of_query(request.GET.dict())
     )
     page = stac_search.run(visible_panoramas(actor_of(request)), asked)
     here = request.build_absolute_uri(request.path)

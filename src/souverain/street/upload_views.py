@@ -16,6 +16,7 @@ from souverain.street.stac_search import Refused
 from souverain.street.stac_views import (
     actor_of,
     collection_of_collections,
+    json_of,
     operation,
     root_of,
     summaries,
@@ -109,7 +110,7 @@ def open_set(request: HttpRequest) -> HttpResponse:
 
 def _body(request: HttpRequest) -> dict[str, Any]:
     try:
-        said = json.loads(request.body or b"{}")
+        said = json.loads(json_of(request) or b"{}")
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):

@@ -95,7 +95,7 @@ def _journal(actor: Actor, verb: str, upload_set: UploadSet, **data: Any) -> Non
 def require_open(upload_set: UploadSet) -> None:
     """Raise UploadRefused unless another file can be added now."""
     if upload_set.campaign.state == Campaign.State.PUBLISHED:
-        raise UploadRefused(403, "Cette campagne est publiée : ouvrez un autre envoi.")
+        raise UploadRefused(409, "Cette campagne est publiée : ouvrez un autre envoi.")
     if is_received(upload_set):
         raise UploadRefused(503, "Cet envoi est en cours de réception : recommencez ensuite.")
 

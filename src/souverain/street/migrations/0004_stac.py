@@ -60,7 +60,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="panorama",
-            index=models.Index(fields=["taken_at"], name="street_panorama_taken"),
+            index=models.Index(fields=["taken_at", "id"], name="street_panorama_taken"),
         ),
         migrations.AddField(
             model_name="uploadset",

@@ -71,12 +71,12 @@ class Cloud:
             start_new_session=True,
         )
         deadline = time.monotonic() + 120
-        while not self._listens():
+        while not self.listens():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
