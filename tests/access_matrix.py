@@ -134,7 +134,6 @@ def operations() -> list[tuple[str, str, str]]:
     return [
         (
             method,
-            re.sub("/+", "/", f"/api/{prefix}{path}"),  # a router within a router brings slashes
             # A room's router may be made of several: ninja joins them with slashes of its own.
             re.sub("/+", "/", f"/api/{prefix}/{path}"),
             getattr(operation.view_func, "permission", "no permission named"),

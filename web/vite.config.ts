@@ -17,9 +17,6 @@ export default defineConfig({
     chunkSizeWarningLimit: 1500,
     rolldownOptions: {
       input: ['src/main.ts', 'src/map.ts', 'src/street/viewer.ts', 'src/street/pages.ts', 'src/street/upload.ts', 'src/street/blur-request.ts', 'src/street/inventory.ts', 'src/street/measure.ts'],
->>>>>>>>> Temporary merge branch 2
-||||||| merged common ancestors
-=======
       // HTMX holds an eval that its configuration (allowEval: false) never reaches.
       checks: { eval: false, pluginTimings: false },
     },

@@ -13,9 +13,6 @@ from souverain.street import (
     privacy_commands,
 )
 from souverain.street.inventory_commands import compare, items
-from souverain.street import finding_commands, ingest_commands, link_commands, privacy_commands
->>>>>>>>> Temporary merge branch 2
-=======
 
 
 @click.group()
@@ -25,9 +22,6 @@ def cli() -> None:
 
 cli.add_command(audit_commands.audit)
 cli.add_command(finding_commands.locate)
-=======
-cli.add_command(privacy_commands.blur)
-cli.add_command(privacy_commands.erase)
 cli.add_command(ingest_commands.ingest)
 cli.add_command(ingest_commands.pose)
 cli.add_command(link_commands.links)

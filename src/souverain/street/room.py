@@ -18,7 +18,16 @@ from souverain.core.rooms import (
     Room,
     Setting,
 )
-from souverain.street import arrivals, delivery_audit, demo, finding, inventory, links, remote_detector, uploads
+from souverain.street import (
+    arrivals,
+    delivery_audit,
+    demo,
+    finding,
+    inventory,
+    links,
+    remote_detector,
+    uploads,
+)
 
 _EVERYBODY_AT_WORK = {
     Role.OPERATOR: Reach.EVERYWHERE,
@@ -101,9 +110,6 @@ ROOM = Room(
         "street.tour_published": "Promenade publiée",
         "street.tour_withdrawn": "Promenade retirée",
         "street.tour_removed": "Promenade supprimée",
-        "street.panoramas_linked": "Images d'une campagne reliées",
->>>>>>>>> Temporary merge branch 2
-=======
     },
     navigation=(
         NavigationItem("Campagnes d'images", "street:campaigns", "camera", "street.deliver"),

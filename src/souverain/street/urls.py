@@ -15,9 +15,6 @@ from souverain.street import (
     stac_views,
     views,
 )
-from souverain.street import campaign_pages, map_tiles, privacy_pages, views
->>>>>>>>> Temporary merge branch 2
-=======
 
 app_name = "street"
 urlpatterns = [
@@ -48,8 +45,6 @@ urlpatterns = [
     path("campagnes/<slug:name>/recevoir/", campaign_pages.receive, name="campaign_receive"),
     path("campagnes/<slug:name>/publier/", campaign_pages.publish, name="campaign_publish"),
     path("campagnes/<slug:name>/retirer/", campaign_pages.withdraw, name="campaign_withdraw"),
->>>>>>>>> Temporary merge branch 2
-=======
     path("vue/<uuid:panorama>/", views.view, name="view"),
     path("promenades/<slug:slug>/", views.tour, name="tour"),
     path("embed/<slug:name>/", views.embed, name="embed"),
