@@ -42,11 +42,10 @@ from souverain.core.models import (
 from souverain.core.roles import Role
 from souverain.portal.engine import agreement
 from souverain.portal.models import Departure
-from souverain.street import stac
-from souverain.street.models import Item, ItemEvent, Panorama, Sequence, Sighting, Tour, TourStop, UploadSet, WorkOrder
 from souverain.vault.engine.tlog import note
 from souverain.vault.engine.tlog.leaves import BIRTH, Leaf, Name
 from souverain.vault.models import Alarm, Hold, Witness
+from tests import access_scene_street as street
 
 DIJON, BEAUNE = "21231", "21054"
 MARKERS = {DIJON: "ZQDIJON7", BEAUNE: "ZQBEAUNE9"}
@@ -64,8 +63,7 @@ _NOT_FILLED = {
     "core.refusal",
     "core.eventcursor",
     "core.egressrule",
-    "street.tour",
-    "street.tourstop",
+    *street.NOT_FILLED,
 }
 
 _PROOF: dict[str, Any] = {"erased": [], "export": {"bytes": 1}, "journal": {"seq": 1}}
@@ -99,29 +97,7 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     "portal.agreement": lambda marker: {"text": agreement.text([], "Cloud Côte-d'Or").canonical},
     "portal.membership": lambda marker: {"tools": ["vault"]},
     "portal.departure": lambda marker: {"proof": _PROOF | {"note": marker}},
-    # What is published is everybody's: no marker in it.
-    "street.campaign": lambda marker: {
-        "name": f"campagne-{hashlib.sha256(marker.encode()).hexdigest()[:8]}-{next(_numbers)}",
-        "title": "Campagne",
-        "licence": "etalab-2.0",
-        "state": "published",
-    },
-    "street.sequence": lambda marker: {"title": "Passage"},
-    "street.panorama": lambda marker: {
-        "file_name": "1.jpg",
-        "state": "ready",
-        "road": "",
-        "commune": "",
-        "side": "",
-        "detector": "essai",
-        "width": 512,
-        "height": 256,
-        "pyramid_key": "street/essai/1.pyramid",
-    "street.item": lambda marker: {
-        "kind": "panneau",
-        "commune": next((code for code, own in MARKERS.items() if own == marker), ""),
-        "attributes": {"code": marker},
-    },
+    **street.GIVEN,
     "vault.depositset": lambda marker: {"code": "general", "kind": "civil-status"},
     "vault.drill": lambda marker: {"sha256": hashlib.sha256(marker.encode()).hexdigest()},
     "vault.storedobject": lambda marker: {"type": "snapshots"},
@@ -135,32 +111,8 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
     },
 }
 
-
 # For (route name, argument): the model whose record of the target is named, or how to find it.
-def _campaign(_: Target) -> str:
-    """The name of a campaign that is there: the département's, whatever the target."""
-    from souverain.street.models import Campaign
-
-    owner = Organisation.objects.get(kind=Organisation.Kind.DEPARTEMENT)
-    return Campaign.objects.get_or_create(
-        name="essai", defaults={"title": "Essai", "organisation": owner}
-    )[0].name
-
-
 ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] = {
-    ("street:campaign", "name"): _campaign,
-    ("street:campaign_receive", "name"): _campaign,
-    ("street:campaign_publish", "name"): _campaign,
-    ("street:campaign_withdraw", "name"): _campaign,
-    ("GET /api/street/campaigns/{name}", "name"): _campaign,
-    ("GET /api/street/campaigns/{name}/rejected", "name"): _campaign,
-    ("GET /api/street/campaigns/{name}/pictures/{file}", "name"): _campaign,
-    ("PUT /api/street/campaigns/{name}/pictures/{file}", "name"): _campaign,
-    ("POST /api/street/campaigns/{name}/receive", "name"): _campaign,
-    ("POST /api/street/campaigns/{name}/publish", "name"): _campaign,
-    ("POST /api/street/campaigns/{name}/withdraw", "name"): _campaign,
-    ("GET /api/street/campaigns/{name}/pictures/{file}", "file"): lambda _: "image.jpg",
-    ("PUT /api/street/campaigns/{name}/pictures/{file}", "file"): lambda _: "image.jpg",
     ("portal:remove", "pk"): RoleAssignment,
     ("portal:invited", "pk"): Invitation,
     ("portal:resend", "pk"): Invitation,
@@ -195,73 +147,11 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
     ("portal:job", "pk"): Job,
     ("portal:job_events", "pk"): Job,
     ("portal:cancel_job", "pk"): Job,
-}
-
-_STREET = {
-    **dict.fromkeys(
-        ("collection", "collection_thumb", "collection_status", "items", "item"), Sequence
-    ),
-    **dict.fromkeys(("picture_item", "hd", "sd", "thumb", "picture_tile"), Panorama),
-    **dict.fromkeys(("upload_set", "upload_files", "upload_complete"), UploadSet),
-}
-ARGUMENTS |= {(f"street:stac_{name}", "pk"): model for name, model in _STREET.items()}
-ARGUMENTS |= {
-    ("street:stac_item", "item"): Panorama,
-    **{("street:stac_picture_tile", name): lambda target: 0 for name in ("column", "row")},
-    **{("street:stac_map_tile", name): lambda target: 0 for name in ("z", "x", "y")},
-    **{
-        (f"street:stac_{name}", "pk"): lambda target: stac.organisation_id(target.organisation)
-        for name in ("user", "user_collection", "user_catalog")
-    },
-    ("street:stac_not_served", "rest"): lambda target: "reports",
-_ITEM_CALLS = ("history", "sightings", "state", "undo", "attributes", "photos")
-        (f"street:{name}", "identifier"): Item
-        for name in ("item", "change_state", "undo", "describe", "add_photo", "photo", "close_up")
-    ("street:photo", "line"): ItemEvent,
-    ("street:close_up", "sighting"): Sighting,
-    ("street:inventory_file", "form"): lambda target: "csv",
-        (f"street:{name}", "number"): lambda target: target.records[WorkOrder].pk
-        for name in ("work_order", "close_work")
-    ("GET /api/street/items.{form}", "form"): lambda target: "csv",
-        (f"{method} /api/street/items/{{identifier}}{end}", "identifier"): Item
-        for method in ("GET", "POST", "PUT")
-        for end in ("", *(f"/{call}" for call in _ITEM_CALLS))
-        (f"{method} /api/street/work-orders/{{number}}{end}", "number"): WorkOrder
-        for method, end in (("GET", ""), ("POST", "/state"))
-
-def _tour(target: Target) -> TourStop:
-    """A published tour with one public stop."""
-    tour, _ = Tour.objects.get_or_create(
-        slug="promenade", defaults={"title": "Promenade", "published": True}
-    )
-    stop, _ = TourStop.objects.get_or_create(
-        tour=tour, rank=0, defaults={"panorama": target.records[Panorama], "title": "Étape"}
-    return stop
-    ("street:view", "panorama"): Panorama,
-    ("GET /api/street/panoramas/{panorama}", "panorama"): Panorama,
-    ("street:embed", "name"): lambda target: str(target.records[Panorama].pk),
-        (f"street:{name}", "slug"): lambda target: _tour(target).tour.slug
-        for name in ("tour", "tour_edit", "tour_act", "stop_act")
-    ("street:stop_act", "pk"): lambda target: _tour(target).pk,
+    **street.ARGUMENTS,
 }
 
 # Bodies that are accepted, where an empty form or `{}` would be refused before the permission is.
-BODIES: dict[str, Callable[[Target], dict[str, Any]]] = {
-    "/api/street/items": lambda target: {"kind": "panneau"},
-    "/api/street/items/{identifier}/sightings": lambda target: {
-        "panorama": str(target.records[Panorama].pk),
-        "yaw_deg": 0,
-        "elevation_deg": 0,
-    },
-    "/api/street/items/{identifier}/state": lambda target: {"state": "gone"},
-    "/api/street/items/{identifier}/attributes": lambda target: {"attributes": {}},
-    "/api/street/work-orders": lambda target: {
-        "title": "Essai",
-        "items": [str(target.records[Item].pk)],
-    },
-    "/api/street/work-orders/{number}/state": lambda target: {"state": "done"},
-    "/api/street/comparison": lambda target: {"before": "a", "after": "b"},
-}
+BODIES: dict[str, Callable[[Target], dict[str, Any]]] = {**street.BODIES}
 
 
 @dataclass(repr=False)
@@ -451,8 +341,7 @@ def _fill(target: Target) -> None:
     for model in _fillable():
         if not target.self_only or _belongs_to_a_person(model):
             _filled(model, target)
-    if WorkOrder in target.records and Item in target.records:
-        target.records[WorkOrder].items.set([target.records[Item]])  # type: ignore[attr-defined]
+    street.complete(target)
     if target.self_only:
         target.records[Job] = Job.objects.create(
             name="essai",
