@@ -136,7 +136,7 @@ def record(
     )
     item.save()
     Sighting.objects.bulk_create([_sighting(item, click) for click in pointed])
-    _tell(actor, item, "street.item_recorded", note)
+    _journal(actor, "street.item_recorded", item, note)
     if state == State.CONFIRMED:
         change_state(actor, item, state)
     return item
@@ -155,7 +155,7 @@ def _sighting(item: Item, click: Pointed) -> Sighting:
     )
 
 
-def _tell(actor: Actor, item: Item, verb: str, note: str = "", **more: Any) -> ItemEvent:
+def _journal(actor: Actor, verb: str, item: Item, note: str = "", **more: Any) -> ItemEvent:
     """One line of the history and one journal entry."""
     line = ItemEvent.objects.create(
         item=item, by=actor.user, state=item.state, note=_plain(note), **more
@@ -214,8 +214,8 @@ def add_sighting(actor: Actor, item: Item, click: Pointed) -> Item:
     _sighting(item, click).save()
     _put_asset(actor, item)
     item.save()
-    _tell(
-        actor, item, "street.item_seen", f"Visé dans une vue du {click.panorama.taken_at:%d/%m/%Y}."
+    _journal(
+        actor, "street.item_seen", item, f"Visé dans une vue du {click.panorama.taken_at:%d/%m/%Y}."
     )
     return item
 
@@ -230,7 +230,7 @@ def describe(actor: Actor, item: Item, attributes: Mapping[str, Any], note: str 
         raise InventoryError(str(error)) from error
     _put_asset(actor, item)
     item.save()
-    _tell(actor, item, "street.item_described", note)
+    _journal(actor, "street.item_described", item, note)
     return item
 
 
@@ -251,7 +251,7 @@ def add_photo(actor: Actor, item: Item, content: bytes, note: str = "") -> ItemE
             incoming.commit(key)
     finally:
         incoming.abort()
-    return _tell(actor, item, "street.item_photographed", note, photo_key=key)
+    return _journal(actor, "street.item_photographed", item, note, photo_key=key)
 
 
 # States ------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def change_state(actor: Actor, item: Item, state: State, note: str = "") -> Item
             f"« {State(state).label} » ne peut pas suivre « {State(fresh.state).label} »."
         )
     _become(actor, fresh, state)
-    _tell(actor, fresh, "street.item_judged", note)
+    _journal(actor, "street.item_judged", fresh, note)
     item.state, item.asset = fresh.state, fresh.asset
     return fresh
 
@@ -295,7 +295,7 @@ def undo(actor: Actor, item: Item, note: str = "") -> Item:
     if last is None:
         raise InventoryError("Il n'y a pas de changement d'état à annuler.")
     _become(actor, item, before)
-    _tell(actor, item, "street.item_undone", note, undoes=last)
+    _journal(actor, "street.item_undone", item, note, undoes=last)
     return item
 
 

@@ -39,7 +39,7 @@ def create(actor: Actor, title: str, summary: str = "") -> Tour:
     if Tour.objects.filter(slug=slug).exists():
         raise TourError(f"La promenade « {title} » existe déjà.")
     tour = Tour.objects.create(slug=slug, title=title, summary=summary)
-    _tell(actor, "street.tour_created", tour)
+    _journal(actor, "street.tour_created", tour)
     return tour
 
 
@@ -48,7 +48,7 @@ def describe(actor: Actor, tour: Tour, title: str, summary: str) -> None:
     """Other words; its address stays."""
     tour.title, tour.summary = title, summary
     tour.save(update_fields=["title", "summary"])
-    _tell(actor, "street.tour_changed", tour)
+    _journal(actor, "street.tour_changed", tour)
 
 
 @transaction.atomic
@@ -63,19 +63,19 @@ def publish(actor: Actor, tour: Tour) -> None:
         raise TourError(f"L'étape « {hidden[0].title} » montre une vue qui n'est pas publiée.")
     tour.published = True
     tour.save(update_fields=["published"])
-    _tell(actor, "street.tour_published", tour, stops=len(stops))
+    _journal(actor, "street.tour_published", tour, stops=len(stops))
 
 
 @transaction.atomic
 def withdraw(actor: Actor, tour: Tour) -> None:
     tour.published = False
     tour.save(update_fields=["published"])
-    _tell(actor, "street.tour_withdrawn", tour)
+    _journal(actor, "street.tour_withdrawn", tour)
 
 
 @transaction.atomic
 def remove(actor: Actor, tour: Tour) -> None:
-    _tell(actor, "street.tour_removed", tour)
+    _journal(actor, "street.tour_removed", tour)
     tour.delete()
 
 
@@ -101,7 +101,7 @@ def add_stop(
         text=text,
         **look,
     )
-    _tell(actor, "street.tour_changed", tour)
+    _journal(actor, "street.tour_changed", tour)
     return stop
 
 
@@ -119,7 +119,7 @@ def move_stop(actor: Actor, stop: TourStop, up: bool) -> None:
     TourStop.objects.filter(pk=one.pk).update(rank=stops[-1].rank + 1)
     TourStop.objects.filter(pk=other.pk).update(rank=ranks[0])
     TourStop.objects.filter(pk=one.pk).update(rank=ranks[1])
-    _tell(actor, "street.tour_changed", stop.tour)
+    _journal(actor, "street.tour_changed", stop.tour)
 
 
 @transaction.atomic
@@ -129,7 +129,7 @@ def remove_stop(actor: Actor, stop: TourStop) -> None:
     stop.delete()
     if tour.published and not tour.stops.exists():
         withdraw(actor, tour)
-    _tell(actor, "street.tour_changed", tour)
+    _journal(actor, "street.tour_changed", tour)
 
 
 def public_stops(tour: Tour) -> list[TourStop]:
@@ -150,6 +150,6 @@ def _public(keys: list[Any]) -> list[Any]:
     return list(finding.visible().filter(pk__in=keys).values_list("pk", flat=True))
 
 
-def _tell(actor: Actor, verb: str, tour: Tour, **data: Any) -> None:
+def _journal(actor: Actor, verb: str, tour: Tour, **data: Any) -> None:
     owner = Organisation.objects.get(kind=Organisation.Kind.DEPARTEMENT)
     journal.append(actor, verb, organisation=owner.code, object=f"tour:{tour.pk}", data=data)

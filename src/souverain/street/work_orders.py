@@ -53,7 +53,7 @@ def order(
     for item in items:
         inventory.change_state(actor, item, Item.State.PLANNED, f"Ordre de travaux {asked.number}.")
     asked.items.set(items)
-    _journal(actor, asked, "street.work_ordered")
+    _journal(actor, "street.work_ordered", asked)
     return asked
 
 
@@ -72,11 +72,11 @@ def close(actor: Actor, asked: WorkOrder, state: WorkOrder.State) -> WorkOrder:
         inventory.change_state(actor, item, becomes, note)
     asked.state, asked.closed_at = state, clock.now()
     asked.save(update_fields=["state", "closed_at"])
-    _journal(actor, asked, "street.work_done" if done else "street.work_cancelled")
+    _journal(actor, "street.work_done" if done else "street.work_cancelled", asked)
     return asked
 
 
-def _journal(actor: Actor, asked: WorkOrder, verb: str) -> None:
+def _journal(actor: Actor, verb: str, asked: WorkOrder) -> None:
     journal.append(
         actor,
         verb,
