@@ -75,7 +75,10 @@ def to_world(
     roll_deg: npt.ArrayLike = 0.0,
 ) -> Floats:
     """Directions of the camera frame, shape (n, 3), turned into the world; one pose, or n."""
-    return np.einsum("...ij,...j->...i", rotation(heading_deg, pitch_deg, roll_deg), directions)
+    turned: Floats = np.einsum(
+        "...ij,...j->...i", rotation(heading_deg, pitch_deg, roll_deg), directions
+    )
+    return turned
 
 
 def to_camera(
@@ -85,4 +88,7 @@ def to_camera(
     roll_deg: npt.ArrayLike = 0.0,
 ) -> Floats:
     """Directions of the world, shape (n, 3), as the camera sees them; one pose, or n."""
-    return np.einsum("...ji,...j->...i", rotation(heading_deg, pitch_deg, roll_deg), directions)
+    turned: Floats = np.einsum(
+        "...ji,...j->...i", rotation(heading_deg, pitch_deg, roll_deg), directions
+    )
+    return turned
