@@ -87,7 +87,7 @@ class FoundPanoramas(Schema):
 def _everything(request: HttpRequest, unpublished: bool) -> bool:
     """Whether unpublished panoramas are asked for, by somebody who may see them."""
     if unpublished:
-        access.require(request.actor, "street.desk")  # type: ignore[attr-defined]
+        access.require(request.actor, "street.desk", **access.of_departement())  # type: ignore[attr-defined]
     return unpublished
 
 

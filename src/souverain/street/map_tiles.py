@@ -34,7 +34,7 @@ def tile(request: HttpRequest, z: int, x: int, y: int) -> HttpResponse:
     """One tile, `unpublished=1` for who has the right to the desk; 204 where there is nothing."""
     everything = request.GET.get("unpublished") == "1"
     if everything:
-        access.require(request.actor, "street.desk")  # type: ignore[attr-defined]
+        access.require(request.actor, "street.desk", **access.of_departement())  # type: ignore[attr-defined]
     if not vector_tiles.LOWEST <= z <= vector_tiles.HIGHEST or max(x, y) >= 1 << z:
         raise Http404
     try:
