@@ -99,11 +99,14 @@ def description(panorama: Panorama, actor: Actor) -> dict[str, Any]:
 
 
 def place_fr(panorama: Panorama) -> str:
-    """Where it is, as people say it: « D971 PR 12+350, Beaune »; coordinates when neither is known."""
+    """Where it is, as people say it: « D971 PR 12+350, Beaune »; coordinates
+    when neither is known, and for what was drawn its number in its campaign."""
     parts = [road_position(panorama), commune_name(panorama.commune)]
     said = ", ".join(part for part in parts if part)
     if said:
         return said
+    if panorama.campaign.provenance == Campaign.Provenance.SYNTHETIC:
+        return f"{panorama.campaign.title}, vue {panorama.rank + 1}"
     longitude, latitude = panorama.longitude_deg, panorama.latitude_deg
     return f"{latitude:.5f}° N, {longitude:.5f}° E".replace(".", ",")
 
