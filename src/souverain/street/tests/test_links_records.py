@@ -36,6 +36,7 @@ def known_roads(lattice: SyntheticRoads, monkeypatch: pytest.MonkeyPatch) -> Ite
 
     class Source:
         provenance = "synthetic"
+        departement = "21"
 
     known = roads.Roads((), lattice.network, lattice.classes, lattice.posts, Source())  # type: ignore[arg-type]
     monkeypatch.setattr(roads, "roads", lambda: known)
