@@ -11,8 +11,9 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 from souverain.core.request_body import bounded
+from souverain.core.request_threads import kept
 
-_pages = bounded(get_asgi_application())
+_pages = bounded(kept(get_asgi_application()))
 
 from souverain.core import egress  # noqa: E402 - Django must be set up first
 from souverain.vault import server as vault  # noqa: E402 - Django must be set up first

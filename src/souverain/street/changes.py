@@ -16,7 +16,7 @@ from souverain.street.engine.merging import Placed
 from souverain.street.inventory import InventoryError
 from souverain.street.kinds import MOVABLE
 from souverain.street.models import Campaign, Datum, Item, Panorama
-from souverain.territory.engine.projection import grid_heading
+from souverain.territory.engine.projection import convergences_deg, grid_heading
 
 MAX_ITEMS = 200_000
 
@@ -106,14 +106,12 @@ def looks_of(campaign: Campaign) -> Looks:
             *("longitude_deg", "latitude_deg"),
         )
     )
-    middle = np.array([row[8:] for row in rows]).reshape(-1, 2)
-    poses = [
-        (grid_heading(row[2], *place), row[3], row[4])
-        for row, place in zip(rows, middle.tolist(), strict=True)
-    ]
+    poses = np.array([row[2:5] for row in rows], float).reshape(-1, 3)
+    places = np.array([row[8:] for row in rows], float).reshape(-1, 2)
+    poses[:, 0] = (poses[:, 0] - convergences_deg(places[:, 0], places[:, 1])) % 360.0
     return Looks(
         np.array([(row[0], row[1], math.nan) for row in rows]).reshape(-1, 3),
-        np.array(poses).reshape(-1, 3),
+        poses,
         np.array([_window(*row[5:8]) for row in rows]).reshape(-1, 4),
     )
 

@@ -113,7 +113,7 @@ def last(campaign: Campaign) -> Delivery | None:
 def _records(read: Survey) -> Records:
     crops = [
         (crop["left"], crop["top"], crop["width"], crop["height"]) if crop else (np.nan,) * 4
-        for crop in read.columns["crop"]
+        for crop in read.crops
     ]
     headings = read.floats("heading_deg")
     # An impossible heading stays one when it is turned to the grid.
@@ -166,7 +166,7 @@ def _faults(read: Survey, found: Report, order: Order) -> Iterator[dict[str, Any
             yield _row(
                 kind,
                 file=read.columns["file_name"][i],
-                panorama=str(read.keys[i]),
+                panorama=str(read.key(i)),
                 longitude_deg=longitude[i],
                 latitude_deg=latitude[i],
                 value=value if np.isfinite(value) else None,
@@ -190,7 +190,7 @@ def _sentences(read: Survey, order: Order) -> Any:
             case Fault.HEADING_OFFSET:
                 return f"Tout ce trajet a son cap tourné de {value:+.0f}° par rapport aux autres."
             case Fault.GPANO:
-                crop = " (recadrée)" if columns["crop"][i] else ""
+                crop = " (recadrée)" if read.crops[i] else ""
                 return (
                     f"Sphère de {columns['width'][i]} × {columns['height'][i]}{crop}, cap "
                     f"{number_fr(columns['heading_deg'][i], 2)}°, tangage {number_fr(columns['pitch_deg'][i], 1)}°, "

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import simplejpeg
@@ -21,11 +21,13 @@ from souverain.core import access, jobs, journal
 from souverain.core.access import Actor
 from souverain.core.models import Job
 from souverain.street import campaigns, derivation
-from souverain.street.engine import picture_tags, rendering, sphere
-from souverain.street.engine.rendering import Fiducial, Stop
+from souverain.street.engine import picture_tags, sphere
 from souverain.street.models import Campaign, Datum, Panorama, PanoramaLink, Sequence
 from souverain.territory.atlas import atlas
 from souverain.territory.engine import projection
+
+if TYPE_CHECKING:
+    from souverain.street.engine.rendering import Fiducial, Stop
 
 NAME, TITLE = "rue-de-synthese", "Rue de synthèse (images calculées)"
 WIDTH = 4096
@@ -61,6 +63,8 @@ def _origin() -> Any:
 
 def views() -> list[View]:
     """Every stop, in the order of the drive."""
+    from souverain.street.engine import rendering
+
     street, (x0, y0) = rendering.street(), _origin()
     found = []
     for line, stops in enumerate((street.main, street.crossing), start=1):
@@ -76,6 +80,8 @@ def views() -> list[View]:
 
 def picture(view: View, width: int = WIDTH) -> bytes:
     """The view as a JPEG with its EXIF and GPano."""
+    from souverain.street.engine import rendering
+
     drawn = rendering.render(rendering.street(), view.stop, width)
     jpeg = simplejpeg.encode_jpeg(drawn.pixels, quality=QUALITY, colorsubsampling="444")
     tags = picture_tags.PictureTags(
@@ -231,6 +237,8 @@ def _link(campaign: Campaign) -> None:
 def fiducials() -> list[dict[str, Any]]:
     """The marks of the street with their true places, and where each view within 25 m would see them
     (something may stand before them)."""
+    from souverain.street.engine import rendering
+
     x0, y0 = _origin()
     every = views()
     return [_fiducial(mark, x0, y0, every) for mark in rendering.street().fiducials]

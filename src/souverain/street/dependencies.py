@@ -1,10 +1,10 @@
-"""What the room cannot do without: imported to know whether it can be switched on."""
+"""What the room cannot do without: looked for to know whether it can be switched on. The heavy
+ones are found, not imported: a process that does nothing of theirs does not hold them."""
 
-import geoindex_rs  # noqa: F401
-import numba  # noqa: F401
-import onnxruntime  # noqa: F401
-import pyvips  # noqa: F401
-import scipy  # noqa: F401
-import simplejpeg  # noqa: F401
+from importlib.util import find_spec
 
 import souverain.territory.dependencies  # noqa: F401
+
+for _name in ("geoindex_rs", "jpeglib", "numba", "onnxruntime", "pyvips", "scipy", "simplejpeg"):
+    if find_spec(_name) is None:
+        raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)

@@ -18,6 +18,7 @@ from souverain.core.access import Actor, of_departement, permits, requires
 from souverain.street import finding, tours, viewing
 from souverain.street.models import Panorama, Tour, TourStop
 from souverain.street.views import edges
+from souverain.territory.engine.roads import RoadNameError, parse_place, parse_road
 
 _PANELS = ("measure", "inventory")
 _SIDES = [("", "Indifférent"), ("D", "Droite"), ("G", "Gauche")]
@@ -94,11 +95,11 @@ def _on_road(form: RoadForm, everything: bool) -> Panorama | None:
         return None
     asked = form.cleaned_data
     try:
-        pr, abscissa_m = finding.read_pr(asked["pr"] or "0")
+        pr, abscissa_m = parse_place(asked["pr"] or "0")
         _, found = finding.near_road(
-            asked["road"], pr, abscissa_m, asked["side"], everything=everything
+            parse_road(asked["road"]), pr, abscissa_m, asked["side"], everything=everything
         )
-    except (finding.PlaceError, finding.NotReady) as error:
+    except (finding.PlaceError, finding.NotReady, RoadNameError) as error:
         form.add_error(None, str(error))
         return None
     if found is None:

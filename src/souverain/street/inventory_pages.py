@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -21,7 +21,6 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
-from scipy.spatial import KDTree
 
 from souverain.core import objects
 from souverain.core.access import of_departement, permits, requires
@@ -48,6 +47,9 @@ from souverain.street.models import Campaign, Item, Panorama, Sighting, WorkOrde
 from souverain.street.photos import MAX_BYTES
 from souverain.territory import roads
 from souverain.territory.atlas import atlas
+
+if TYPE_CHECKING:
+    from scipy.spatial import KDTree
 
 State = Item.State
 _PAGE = 100
@@ -712,11 +714,13 @@ def _compared(found: changes.Changes) -> dict[str, Any]:
     }
 
 
-_Views = Sequence[tuple[KDTree | None, list[Panorama]]]
+_Views = Sequence[tuple["KDTree | None", list[Panorama]]]
 
 
 def _views_of(compared: Sequence[Campaign]) -> _Views:
     """Of each campaign, its panoramas and where they are."""
+    from scipy.spatial import KDTree
+
     found = []
     for campaign in compared:
         rows = list(

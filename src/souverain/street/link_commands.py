@@ -32,11 +32,11 @@ def links(campaign: str, as_json: bool) -> None:
 
 
 def _json(made: Linked) -> dict[str, Any]:
-    keys, files = list(map(str, made.survey.keys)), made.survey.columns["file_name"]
+    key, files = made.survey.key, made.survey.columns["file_name"]
     items = [
         {
-            "origin": keys[i],
-            "target": keys[j],
+            "origin": str(key(i)),
+            "target": str(key(j)),
             "origin_file": files[i],
             "target_file": files[j],
             "along": along,
@@ -51,7 +51,7 @@ def _json(made: Linked) -> dict[str, Any]:
     return {
         "campaign": made.survey.campaign.name,
         "basis": made.basis,
-        "panoramas": len(keys),
+        "panoramas": len(made.survey),
         "on_roads": made.matched,
         "count": len(items),
         "items": items,

@@ -50,7 +50,7 @@ def relink(actor: Actor, campaign: Campaign) -> Linked:
         )
         PanoramaLink.objects.bulk_create(
             (
-                PanoramaLink(origin_id=read.keys[i], target_id=read.keys[j], along=along)
+                PanoramaLink(origin_id=read.key(i), target_id=read.key(j), along=along)
                 for i, j, along in rows
             ),
             batch_size=_BATCH,
@@ -87,7 +87,7 @@ def _positions(read: Survey) -> dict[Any, tuple[Any, ...]]:
     numbers = read.network.numbers[read.matched.link[on]]
     told = roads.positions_of(aside)
     return {
-        read.keys[i]: (number, position.pr, position.abscissa_m, position.side)
+        read.key(i): (number, position.pr, position.abscissa_m, position.side)
         for i, number, position in zip(on.tolist(), numbers.tolist(), told, strict=True)
         if position is not None and position.road == number
     }

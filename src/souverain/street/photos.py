@@ -3,8 +3,6 @@ the camera added (place, serial number, thumbnail)."""
 
 from __future__ import annotations
 
-import pyvips
-
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 80_000_000
 SIDE = 2400
@@ -22,6 +20,8 @@ def clean(content: bytes) -> bytes:
         raise PhotoError(f"Cette photo dépasse {MAX_BYTES // 1_000_000} Mo.")
     if not content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         raise PhotoError("Cette photo n'est ni un JPEG ni un PNG.")
+    import pyvips
+
     try:
         image = pyvips.Image.new_from_buffer(content, "", fail_on="error")
         if image.width * image.height > MAX_PIXELS:  # of the header: nothing is decoded yet

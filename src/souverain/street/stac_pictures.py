@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyvips
 import simplejpeg
 
 from souverain.street import derivation
@@ -68,6 +67,8 @@ def reduced(panorama: Panorama, size: str) -> bytes:
     left, top = round(crop["left"] * scale), round(crop["top"] * scale)
     width, height = max(1, round(crop["width"] * scale)), max(1, round(crop["height"] * scale))
     shown = np.ascontiguousarray(canvas[top : top + height, left : left + width])
+    import pyvips
+
     image = pyvips.Image.new_from_memory(
         shown.data, shown.shape[1], shown.shape[0], 3, "uchar"
     ).copy(interpretation="srgb")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 from django.conf import settings
+from django.db.models import TextField
+from django.db.models.functions import Cast
 
 from souverain.street.engine import matching
 from souverain.street.engine.matching import Matched
@@ -22,13 +26,14 @@ from souverain.territory.engine import projection
 from souverain.territory.engine.roads import RoadNetwork
 
 _FIELDS = (
-    "pk", "file_name", "sequence_id", "rank", "taken_at", "longitude_deg", "latitude_deg", "x_m",
-    "y_m", "z_m", "datum", "heading_deg", "pitch_deg", "roll_deg", "sigma_xy_m",
-    "sigma_heading_deg", "width", "height", "crop", "sha256", "detector",
+    "file_name", "longitude_deg", "latitude_deg", "x_m", "y_m", "z_m", "datum", "heading_deg",
+    "pitch_deg", "roll_deg", "sigma_xy_m", "sigma_heading_deg", "width", "height", "sha256",
+    "detector",
 )  # fmt: skip
+# As the database writes them: to make an object of each takes longer than to read it.
+_TEXTS = {"key": "pk", "drive": "sequence_id", "taken": "taken_at", "cut": "crop"}
 _BATCH = 20_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CELL_DEG = 0.1  # over which the convergence changes by less than 0.08°
+_REPEATED = ("datum", "detector")  # one text for all that say the same
 Floats = npt.NDArray[np.float64]
 
 
@@ -40,11 +45,14 @@ class Survey:
     columns: dict[str, list[Any]]
 
     def __len__(self) -> int:
-        return len(self.columns["pk"])
+        return len(self.columns["key"])
 
-    @property
-    def keys(self) -> list[UUID]:
-        return self.columns["pk"]
+    def key(self, i: int) -> UUID:
+        return UUID(self.columns["key"][i])
+
+    @cached_property
+    def crops(self) -> list[dict[str, int] | None]:
+        return [json.loads(text) if text else None for text in self.columns["cut"]]
 
     def floats(self, name: str) -> Floats:
         """A column of numbers, shape (n,), NaN where unknown."""
@@ -61,9 +69,7 @@ class Survey:
         return np.array(
             [
                 numbers.setdefault(sequence or key, len(numbers))
-                for sequence, key in zip(
-                    self.columns["sequence_id"], self.columns["pk"], strict=True
-                )
+                for sequence, key in zip(self.columns["drive"], self.columns["key"], strict=True)
             ],
             np.int64,
         )
@@ -83,13 +89,8 @@ class Survey:
     @cached_property
     def _convergence_deg(self) -> Floats:
         crs = projection.metric_crs(settings.DEPARTEMENT)
-        places = np.column_stack([self.floats("longitude_deg"), self.floats("latitude_deg")])
-        cells, of = np.unique(np.round(places / _CELL_DEG), axis=0, return_inverse=True)
-        told = [
-            projection.convergence_deg(longitude * _CELL_DEG, latitude * _CELL_DEG, crs)
-            for longitude, latitude in cells.tolist()
-        ]
-        return np.array(told, float)[of.reshape(-1)]
+        places = self.floats("longitude_deg"), self.floats("latitude_deg")
+        return projection.convergences_deg(*places, crs)
 
     @cached_property
     def course_deg(self) -> Floats:
@@ -97,8 +98,8 @@ class Survey:
 
     @cached_property
     def taken_us(self) -> npt.NDArray[np.int64]:
-        microsecond = timedelta(microseconds=1)
-        return np.array([(t - _EPOCH) // microsecond for t in self.columns["taken_at"]], np.int64)
+        told = [text.removesuffix("+00") for text in self.columns["taken"]]  # PostgreSQL's UTC
+        return np.array(told, "M8[us]").astype(np.int64)
 
     @cached_property
     def network(self) -> RoadNetwork | None:
@@ -120,11 +121,11 @@ class Survey:
 
 def of_campaign(campaign: Campaign) -> Survey:
     """Read a campaign's panoramas, those that are not hidden."""
-    columns: dict[str, list[Any]] = {name: [] for name in _FIELDS}
-    lists = list(columns.values())
-    for row in _rows(campaign):
-        for column, value in zip(lists, row, strict=True):
-            column.append(value)
+    columns: dict[str, list[Any]] = {name: [] for name in (*_TEXTS, *_FIELDS)}
+    rows = _rows(campaign)
+    while batch := list(islice(rows, _BATCH)):
+        for (name, column), values in zip(columns.items(), zip(*batch, strict=True), strict=True):
+            column.extend(map(sys.intern, values) if name in _REPEATED else values)
     return Survey(campaign, columns)
 
 
@@ -133,6 +134,6 @@ def _rows(campaign: Campaign) -> Iterator[tuple[Any, ...]]:
         Panorama.objects.filter(campaign=campaign)
         .exclude(state=Panorama.State.HIDDEN)
         .order_by("sequence__ordinal", "rank", "taken_at", "pk")
-        .values_list(*_FIELDS)
+        .values_list(*(Cast(name, TextField()) for name in _TEXTS.values()), *_FIELDS)
         .iterator(_BATCH)
     )

@@ -168,8 +168,10 @@ def _duplicates(records: Records, order: Order) -> Faults:
     """What was delivered before, by its content; or was taken where the one before it was."""
     metres, same = _steps(records)
     stopped = _after(same & (metres < STOPPED_FACTOR * order.spacing_m)) > 0
-    again = np.ones(len(records.digest), bool)
-    again[np.unique(records.digest, return_index=True)[1]] = False
+    first: dict[bytes, int] = {}
+    again = np.array(
+        [first.setdefault(d, i) != i for i, d in enumerate(records.digest.tolist())], bool
+    )
     return _where(stopped | again, _after(np.where(same, metres, np.nan)))
 
 

@@ -17,8 +17,6 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial import KDTree
 
 from souverain.street.engine import sphere
 from souverain.street.engine.merging import (
@@ -65,6 +63,8 @@ class Looks:
 
     def count(self, places_m: Floats, sight_m: float = SIGHT_M) -> npt.NDArray[np.int64]:
         """How many panoramas look at each place, shape (m, 3) → (m,)."""
+        from scipy.spatial import KDTree
+
         counts = np.zeros(len(places_m), np.int64)
         if not len(self.positions_m) or not len(places_m):
             return counts
@@ -210,6 +210,8 @@ def _near(
     old: _Estimates, new: _Estimates, rows_old: list[int], rows_new: list[int], radius_m: float
 ) -> npt.NDArray[np.int64]:
     """Pairs of rows of one kind within a horizontal radius, shape (n, 2)."""
+    from scipy.spatial import KDTree
+
     of_kind: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for row in rows_old:
         of_kind[old.kinds[row]][0].append(row)
@@ -291,6 +293,8 @@ def _cheapest(
 
 
 def _assign_component(component: dict[Pair, float], limit: float) -> list[Pair]:
+    from scipy.optimize import linear_sum_assignment
+
     rows = {row: i for i, row in enumerate(dict.fromkeys(a for a, _ in component))}
     columns = {row: i for i, row in enumerate(dict.fromkeys(b for _, b in component))}
     forbidden = (limit + 1.0) * (len(component) + 1)  # dearer than all that is allowed together

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from souverain.street.engine.windows import Pixels, resized
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _STRIDE = 4
 _MULTIPLE = 32
@@ -27,6 +30,8 @@ _FIXED = (
 
 
 def session(model: bytes) -> onnxruntime.InferenceSession:
+    import onnxruntime  # heavy: only where pictures are looked at
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False  # it never gives back what the largest window took

@@ -23,8 +23,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-import jpeglib
-import numba
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -144,6 +142,8 @@ def _in_one_scan(jpeg: bytes) -> bytes:
         simplejpeg.decode_jpeg(jpeg, colorspace="GRAY", strict=True)
     except ValueError as error:
         raise JpegError("L'image est abîmée ou tronquée.") from error
+    import jpeglib
+
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "a.jpg"), Path(folder, "b.jpg")
         source.write_bytes(jpeg)
@@ -353,12 +353,12 @@ def _blank_strips(tiff: bytearray, order: str, directory: int) -> None:
 
 # ------------------------------------------------------------------------------------ the scan
 
-_GOOD, _BROKEN, _FULL, _UNCODED = 0, 1, 2, 3
-
 
 def _mosaic(parts: _Jpeg, boxes: Sequence[Box]) -> None:
     """Replace the boxes' MCUs in `parts.scan`, with its own Huffman tables when they have a code
     for every new symbol, else with those of annex K."""
+    from souverain.street.engine import entropy_coding  # numba: only to blur
+
     source = _coding(parts)
     block_component = np.repeat(
         np.arange(len(parts.components)), [c.across * c.down for c in parts.components]
@@ -369,7 +369,7 @@ def _mosaic(parts: _Jpeg, boxes: Sequence[Box]) -> None:
     changed = np.zeros(mcus, bool)
     walk = (scan, source, block_component, parts.restart_interval, dc)
     nowhere = np.zeros(0, np.uint8)
-    _check(_transcode(*walk, source, changed, nowhere, False)[0])
+    _check(entropy_coding.transcode(*walk, source, changed, nowhere, False)[0])
     _average(
         dc.reshape(parts.rows, parts.columns, -1),
         changed.reshape(parts.rows, parts.columns),
@@ -380,10 +380,10 @@ def _mosaic(parts: _Jpeg, boxes: Sequence[Box]) -> None:
     target, room = source, len(scan) + 64 * mcus + 64
     while True:
         out = np.empty(room, np.uint8)
-        status, size = _transcode(*walk, target, changed, out, True)
-        if status == _FULL:
+        status, size = entropy_coding.transcode(*walk, target, changed, out, True)
+        if status == entropy_coding.FULL:
             room *= 2
-        elif status == _UNCODED and target is source:
+        elif status == entropy_coding.UNCODED and target is source:
             _use_standard_tables(parts)
             target = _coding(parts)
         else:
@@ -483,144 +483,3 @@ def _use_standard_tables(parts: _Jpeg) -> None:
         (_DHT, bytes([kind << 4 | number]) + table)
         for (kind, number), table in parts.huffman.items()
     ]
-
-
-@numba.njit(cache=True)
-def _fill(data, at, bits, count, padding):  # type: ignore[no-untyped-def]
-    """At least 48 bits in the buffer: past a marker or the end they are zeros, counted."""
-    while count <= 48:
-        byte = 0
-        if at < data.size and data[at] != 0xFF:
-            byte = data[at]
-            at += 1
-        elif at + 1 < data.size and data[at + 1] == 0:
-            byte = 0xFF
-            at += 2
-        else:
-            padding += 8
-        bits = (bits << 8) | byte
-        count += 8
-    return at, bits, count, padding
-
-
-@numba.njit(cache=True)
-def _put(out, at, bits, count, value, length):  # type: ignore[no-untyped-def]
-    """Append `length` bits; a byte FF is followed by a zero (F.1.2.3)."""
-    bits = (bits << length) | value
-    count += length
-    while count >= 8:
-        count -= 8
-        byte = (bits >> count) & 0xFF
-        out[at] = byte
-        at += 1
-        if byte == 0xFF:
-            out[at] = 0
-            at += 1
-    return at, bits & ((1 << count) - 1), count
-
-
-@numba.njit(cache=True)
-def _transcode(data, source, block_component, interval, dc, target, changed, out, writing):  # type: ignore[no-untyped-def]
-    """Walk through a scan's MCUs (T.81, F.2). Reading, fill `dc` (MCUs, blocks). Writing, put the
-    same scan to `out` with the DC coefficients of `dc`, without AC where `changed`.
-
-    Returns a status and the bytes written."""
-    reading, _, _ = source
-    _, code, length = target
-    at, bits, count, padding = 0, 0, 0, 0
-    to, kept, held = 0, 0, 0
-    predicted = np.zeros(4, np.int64)
-    told = np.zeros(4, np.int64)
-    for mcu in range(dc.shape[0]):
-        if interval and mcu and mcu % interval == 0:
-            number = 0xD0 + (mcu // interval - 1) % 8
-            while at + 1 < data.size and data[at] == 0xFF and data[at + 1] == 0xFF:
-                at += 1
-            if at + 1 >= data.size or data[at] != 0xFF or data[at + 1] != number:
-                return _BROKEN, to
-            at += 2
-            bits, count, padding = 0, 0, 0
-            predicted[:] = 0
-            told[:] = 0
-            if writing:
-                if held:
-                    to, kept, held = _put(out, to, kept, held, (1 << (8 - held)) - 1, 8 - held)
-                out[to] = 0xFF
-                out[to + 1] = number
-                to += 2
-        if writing and to + 16 * 64 * block_component.size > out.size:
-            return _FULL, to
-        for block in range(block_component.size):
-            component = block_component[block]
-            table = 2 * component
-            at, bits, count, padding = _fill(data, at, bits, count, padding)
-            found = reading[table, (bits >> (count - 16)) & 0xFFFF]
-            if found == 0:
-                return _BROKEN, to
-            count -= found >> 8
-            size = found & 0xFF
-            if size > 11:
-                return _BROKEN, to
-            if size:
-                count -= size
-                value = (bits >> count) & ((1 << size) - 1)
-                if value < 1 << (size - 1):
-                    value -= (1 << size) - 1
-                predicted[component] += value
-            bits &= (1 << count) - 1
-            if writing:
-                difference = dc[mcu, block] - told[component]
-                told[component] = dc[mcu, block]
-                magnitude, size = abs(difference), 0
-                while magnitude >> size:
-                    size += 1
-                if length[table, size] == 0:
-                    return _UNCODED, to
-                to, kept, held = _put(out, to, kept, held, code[table, size], length[table, size])
-                if size:
-                    if difference < 0:
-                        difference += (1 << size) - 1
-                    to, kept, held = _put(out, to, kept, held, difference, size)
-            else:
-                if abs(predicted[component]) > 32767:
-                    return _BROKEN, to
-                dc[mcu, block] = predicted[component]
-            table += 1
-            copying = writing and not changed[mcu]
-            place = 1
-            while place < 64:
-                at, bits, count, padding = _fill(data, at, bits, count, padding)
-                found = reading[table, (bits >> (count - 16)) & 0xFFFF]
-                if found == 0:
-                    return _BROKEN, to
-                count -= found >> 8
-                symbol = found & 0xFF
-                size = symbol & 15
-                count -= size
-                value = (bits >> count) & ((1 << size) - 1)
-                bits &= (1 << count) - 1
-                if copying:
-                    if length[table, symbol] == 0:
-                        return _UNCODED, to
-                    to, kept, held = _put(
-                        out,
-                        to,
-                        kept,
-                        held,
-                        (code[table, symbol] << size) | value,
-                        length[table, symbol] + size,
-                    )
-                if symbol == 0:
-                    break
-                place += (symbol >> 4) + 1
-                if place > 64:
-                    return _BROKEN, to
-            if writing and changed[mcu]:
-                if length[table, 0] == 0:
-                    return _UNCODED, to
-                to, kept, held = _put(out, to, kept, held, code[table, 0], length[table, 0])
-        if count < padding:
-            return _BROKEN, to
-    if writing and held:
-        to, kept, held = _put(out, to, kept, held, (1 << (8 - held)) - 1, 8 - held)
-    return _GOOD, to

@@ -21,8 +21,6 @@ from itertools import count
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import KDTree
-from scipy.stats import chi2
 
 from souverain.street.engine import triangulation
 from souverain.street.engine.triangulation import Bundles, cross_matrix
@@ -36,7 +34,7 @@ REACH_M = 30.0
 """Beyond this, a ray of a panorama tells nothing about a road's furniture."""
 VAGUE_M = 3.0
 """An estimate whose worst sigma is above this is merged with nothing."""
-_AS_GOOD = float(chi2.ppf(0.95, 1))
+_AS_GOOD = 3.841459  # 95 % of a χ² of one dimension
 """Two explanations whose χ² differ by less are as good as each other."""
 _UNKNOWN_M2 = 1e8
 
@@ -102,7 +100,9 @@ class Merged:
 @lru_cache(maxsize=32)
 def gate(dimensions: int, confidence: float = CONFIDENCE) -> float:
     """The squared Mahalanobis distance that this share of true pairs does not exceed."""
-    return float(chi2.ppf(confidence, dimensions))
+    from scipy.special import gammaincinv
+
+    return float(2 * gammaincinv(dimensions / 2, confidence))  # of a χ²
 
 
 def with_known_height(position_m: Floats, covariance_m2: Floats) -> tuple[Floats, Floats, bool]:
@@ -224,6 +224,8 @@ def _horizontal_sigma(cluster: _Cluster) -> float:
 def _neighbours(clusters: Sequence[_Cluster], confidence: float) -> list[tuple[int, int]]:
     """The pairs that could pass the gate, by their horizontal distance alone. What is too vague
     has no neighbour."""
+    from scipy.spatial import KDTree
+
     precise = [i for i, one in enumerate(clusters) if _horizontal_sigma(one) <= VAGUE_M]
     if len(precise) < 2:
         return []
@@ -401,6 +403,8 @@ def _hypotheses(
     seen: _Sightings, confidence: float, reach_m: float
 ) -> tuple[Ints, triangulation.Intersections]:
     """The pairs of rays of two views that meet within reach, shape (h, 2), and where."""
+    from scipy.spatial import KDTree
+
     pairs = KDTree(seen.starts_m).query_pairs(2 * reach_m, output_type="ndarray").astype(np.int64)
     pairs = pairs[seen.views[pairs[:, 0]] != seen.views[pairs[:, 1]]]
     met = seen.meet(pairs)
@@ -449,6 +453,8 @@ def _intersections(
     seen: _Sightings, confidence: float, reach_m: float
 ) -> tuple[list[_Cluster], list[str]]:
     """The objects that rays of one kind meet at, and the rays that are left."""
+    from scipy.spatial import KDTree
+
     pairs, met = _hypotheses(seen, confidence, reach_m)
     free = np.ones(len(seen.identifiers), bool)
     if not len(pairs):

@@ -113,31 +113,41 @@ class PanoramaIndex:
     ) -> tuple[int, float] | None:
         """The place of the nearest panorama and its distance; None when nothing may be found.
 
-        A square grows around the point until it holds one; then a square of that one's distance
-        holds every nearer one."""
+        A disc grows around the point until it touches a cell that holds one; then a disc of that
+        one's distance holds every nearer one."""
         if not len(self):
             return None
         west, south, east, north = self.bounds_m
-        reach = max(abs(x_m - west), abs(x_m - east), abs(y_m - south), abs(y_m - north))
-        # Far from everything, growing steps would only find nothing: begin at the nearest edge.
+        reach = np.hypot(
+            max(abs(x_m - west), abs(x_m - east)), max(abs(y_m - south), abs(y_m - north))
+        )
+        # Far from everything, growing from nothing would only find nothing: begin at the nearest
+        # edge, and grow from there, or the last step could take in everything.
         aside = max(west - x_m, x_m - east, 0.0), max(south - y_m, y_m - north, 0.0)
-        radius = float(np.hypot(*aside)) + CELL_M / 2
+        edge, beyond = float(np.hypot(*aside)), CELL_M / 2
         while True:
-            found = self._nearest_in_square(x_m, y_m, radius, chosen)
+            found = self._nearest_in_disc(x_m, y_m, edge + beyond, chosen)
             if found is not None:
                 break
-            if radius >= reach:
+            if edge + beyond >= reach:
                 return None
-            radius *= 2
-        if found[1] > radius:
-            found = self._nearest_in_square(x_m, y_m, found[1], chosen) or found
+            beyond *= 2
+        if found[1] > edge + beyond:
+            found = self._nearest_in_disc(x_m, y_m, found[1], chosen) or found
         return found
 
-    def _nearest_in_square(
+    def _nearest_in_disc(
         self, x_m: float, y_m: float, radius_m: float, chosen: Chosen
     ) -> tuple[int, float] | None:
-        west, south, east, north = x_m - radius_m, y_m - radius_m, x_m + radius_m, y_m + radius_m
-        places = self._kept(self._ranges(west, south, east, north), chosen)
+        """The nearest of what is in the cells that a disc touches."""
+        radius_m *= 1 + 1e-9  # more than what rounding takes from the widths below
+        low, high = _cell_number([y_m - radius_m, y_m + radius_m])
+        first, last = np.searchsorted(self.rows, [low, high + 1])
+        rows = self.rows[first:last]
+        south = (rows - _HALF) * CELL_M
+        away = np.maximum(np.maximum(south - y_m, y_m - south - CELL_M), 0.0)
+        half = np.sqrt(np.maximum(radius_m**2 - away**2, 0.0))
+        places = self._kept(self._of_rows(rows, x_m - half, x_m + half), chosen)
         if not len(places):
             return None
         distance = np.hypot(self.x_m[places] - x_m, self.y_m[places] - y_m)
@@ -146,12 +156,16 @@ class PanoramaIndex:
 
     def _ranges(self, west_m: float, south_m: float, east_m: float, north_m: float) -> Ints:
         """Places of everything in the cells that a box touches."""
-        low, high = _cell_number([south_m, west_m]), _cell_number([north_m, east_m])
-        first, last = np.searchsorted(self.rows, [low[0], high[0] + 1])
-        base = self.rows[first:last] << _ROW_BITS
+        low, high = _cell_number([south_m, north_m])
+        first, last = np.searchsorted(self.rows, [low, high + 1])
+        return self._of_rows(self.rows[first:last], west_m, east_m)
+
+    def _of_rows(self, rows: Ints, west_m: npt.ArrayLike, east_m: npt.ArrayLike) -> Ints:
+        """Places of everything in the cells of some rows, each from a west to an east."""
+        base = rows << _ROW_BITS
         cells = self.columns["cells"]
-        starts = np.searchsorted(cells, base + low[1])
-        lengths = np.searchsorted(cells, base + (high[1] + 1)) - starts
+        starts = np.searchsorted(cells, base + _cell_number(west_m))
+        lengths = np.searchsorted(cells, base + (_cell_number(east_m) + 1)) - starts
         before = np.cumsum(lengths) - lengths
         total = int(lengths.sum())
         return np.repeat(starts - before, lengths) + np.arange(total)

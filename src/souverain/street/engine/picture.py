@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyvips
 
 logging.getLogger("pyvips").setLevel(logging.ERROR)  # what matters is raised
 
@@ -103,6 +102,8 @@ def bands(jpeg: bytes, rows: int = 256) -> Iterator[Pixels]:
     byte was promised."""
     assert rows % 8 == 0
     found = header(jpeg)
+    import pyvips
+
     try:
         image = pyvips.Image.new_from_buffer(jpeg, "", access="sequential", fail_on="warning")
         if found.components == 1:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from souverain.street.engine.faces import session
 from souverain.street.engine.windows import Pixels, resized
@@ -38,6 +37,8 @@ class TextFinder:
         self, pixels: Pixels, threshold: float, scale: float = 1.0
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Boxes (n, 4): left, top, right, bottom in the window's pixels, and their scores (n,)."""
+        from scipy import ndimage
+
         height, width = (round(n * scale) for n in pixels.shape[:2])
         seen = _normalised(pixels if scale == 1.0 else resized(pixels, height, width))
         rows, columns = (-(-n // _MULTIPLE) * _MULTIPLE for n in (height, width))

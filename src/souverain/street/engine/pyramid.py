@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numba
 import numpy as np
 import simplejpeg
 
@@ -260,18 +259,8 @@ class _Cutter:
 def halved(rows: Pixels) -> Pixels:
     """The 2 × 2 mean, rounded, of an even number of rows; the last column of an odd width stands
     for two. Shape (2n, m, 3) → (n, ⌈m/2⌉, 3)."""
+    from souverain.street.engine.halving import halve  # numba: not to read a pyramid
+
     half = np.empty((len(rows) // 2, (rows.shape[1] + 1) // 2, 3), np.uint8)
-    _halve(rows, half)
+    halve(rows, half)
     return half
-
-
-@numba.njit(cache=True, nogil=True)
-def _halve(rows, half):  # type: ignore[no-untyped-def]
-    last = rows.shape[1] - 1
-    for y in range(half.shape[0]):
-        above, below = rows[2 * y], rows[2 * y + 1]
-        for x in range(half.shape[1]):
-            a, b = 2 * x, min(2 * x + 1, last)
-            for k in range(3):
-                total = np.uint32(above[a, k]) + above[b, k] + below[a, k] + below[b, k]
-                half[y, x, k] = (total + 2) >> 2

@@ -30,7 +30,6 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2 as chi_square
 
 from souverain.street.engine import sphere
 
@@ -293,6 +292,8 @@ def _off_ray(bundles: Bundles, depths_m: Floats, planes: Floats) -> Floats:
 def intersect(bundles: Bundles) -> Intersections:
     """Where each set of n ≥ 2 rays meets (see the module). Nothing here depends on where the origin
     is, to 1e-9 m in Lambert-93."""
+    from scipy.special import chdtrc
+
     count, rays, _ = bundles.positions_m.shape
     if rays < 2:
         raise ValueError("intersect: two rays at least")
@@ -324,7 +325,7 @@ def intersect(bundles: Bundles) -> Intersections:
         point + origin[:, 0],
         covariance,
         chi2,
-        chi_square.sf(chi2, 2 * rays - 3),
+        chdtrc(2 * rays - 3, chi2),
         angle,
         along,
         leverage,

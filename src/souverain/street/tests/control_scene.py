@@ -16,6 +16,7 @@ def make() -> None:
 
     class Source:
         provenance = "synthetic"
+        departement = "21"
 
     lattice = sample_roads(5, 4)
     known = roads.Roads((), lattice.network, lattice.classes, lattice.posts, Source())  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from django.test import Client
 
 from souverain.core import access
-from souverain.core.models import JournalEntry
+from souverain.core.models import JournalEntry, Organisation, RoleAssignment, User
+from souverain.core.roles import Role
 from souverain.street import campaigns, finding
 from souverain.street import links as linking
 from souverain.street.cli import cli
@@ -36,6 +37,7 @@ def known_roads(lattice: SyntheticRoads, monkeypatch: pytest.MonkeyPatch) -> Ite
 
     class Source:
         provenance = "synthetic"
+        departement = "21"
 
     known = roads.Roads((), lattice.network, lattice.classes, lattice.posts, Source())  # type: ignore[arg-type]
     monkeypatch.setattr(roads, "roads", lambda: known)
@@ -148,6 +150,23 @@ def test_a_place_is_located_and_a_road_position_leads_back(
         assert back["panorama"]["distance_m"] == pytest.approx(1.75, abs=0.1)
     other = run("locate", "--road", row.road, *asked, "--side", "G")
     assert Panorama.objects.get(pk=other["panorama"]["id"]).side == "G"
+
+
+def test_the_desk_goes_to_a_road_position(
+    synthetic: Campaign, lattice: SyntheticRoads, client: Client
+) -> None:
+    deliver(synthetic, drive(lattice.network))
+    linking.relink(access.SYSTEM, synthetic)
+    row = Panorama.objects.filter(side="D", pr__isnull=False).order_by("rank")[3]
+    department = Organisation.objects.get(kind="departement")
+    agent = User.objects.create_user("a@cotedor.fr", password="x")
+    RoleAssignment.objects.create(user=agent, organisation=department, role=Role.AGENT)
+    client.force_login(agent)
+    asked = {"road": f"RD {row.road[1:]}", "pr": f"{row.pr}+{row.abscissa_m:.0f}", "side": "D"}
+    assert f"panorama={row.pk}" in client.get("/street/bureau/", asked).headers["Location"]
+    for wrong, said in (({"pr": "abc"}, "pas une position"), ({"road": "rue"}, "numéro de route")):
+        page = client.get("/street/bureau/", asked | wrong)
+        assert page.status_code == 200 and said in page.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,14 @@ def convergence_deg(longitude_deg: float, latitude_deg: float, crs: int = LAMBER
     return float(factors.meridian_convergence)
 
 
+def convergences_deg(longitude_deg: Floats, latitude_deg: Floats, crs: int = LAMBERT_93) -> Floats:
+    """`convergence_deg` of many places, shape (n,) each → (n,)."""
+    if not len(longitude_deg):
+        return np.empty(0)  # PROJ refuses nothing at all
+    factors = _projection(crs).get_factors(longitude_deg, latitude_deg)
+    return np.asarray(factors.meridian_convergence, float)
+
+
 def grid_heading(
     true_heading_deg: float, longitude_deg: float, latitude_deg: float, crs: int = LAMBERT_93
 ) -> float:

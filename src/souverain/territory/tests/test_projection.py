@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from souverain.territory.engine import projection
@@ -18,3 +19,10 @@ def test_true_and_grid_north() -> None:
     )
     assert projection.convergence_deg(4.9, 47.4) == pytest.approx(1.3787, abs=1e-4)
     assert projection.grid_heading(0.5, 4.9, 47.4) > 359
+
+
+@pytest.mark.parametrize("count", [0, 1, 50])
+def test_the_convergence_of_many_places_is_that_of_each(count: int) -> None:
+    places = np.random.default_rng(count).uniform([4, 46.9], [5.6, 48.1], (count, 2))
+    each = [projection.convergence_deg(*place) for place in places.tolist()]
+    assert projection.convergences_deg(places[:, 0], places[:, 1]).tolist() == each
