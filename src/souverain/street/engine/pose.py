@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
@@ -19,7 +20,7 @@ from zoneinfo import ZoneInfo
 from lxml import etree
 
 from souverain.street.engine.crop import Crop
-from souverain.street.engine.picture import Header, PictureError, header, segments
+from souverain.street.engine.picture import MAX_PIXELS, Header, PictureError, header, segments
 
 PARIS = ZoneInfo("Europe/Paris")
 NGF, ELLIPSOID, UNKNOWN = "NGF-IGN69", "ellipsoid", "unknown"
@@ -91,6 +92,9 @@ def read(jpeg: bytes, zone: tzinfo = PARIS) -> Pose:
     except PoseError as error:
         missing = str(error)
     altitude, datum = _altitude(gps)
+    taken_at: datetime | None = None
+    with suppress(OverflowError):  # before the year 1 or after 9999: a clock that was never set
+        taken_at = _time({**main, **photo}, gps, zone)
     return Pose(
         longitude_deg=longitude,
         latitude_deg=latitude,
@@ -99,7 +103,7 @@ def read(jpeg: bytes, zone: tzinfo = PARIS) -> Pose:
         heading_deg=_heading(gps, pano),
         pitch_deg=_of_pano(pano, "PosePitchDegrees"),
         roll_deg=_of_pano(pano, "PoseRollDegrees"),
-        taken_at=_time({**main, **photo}, gps, zone),
+        taken_at=taken_at,
         width=width,
         height=height,
         crop=crop,
@@ -264,6 +268,10 @@ def _sphere(frame: Header, pano: dict[str, str]) -> tuple[int, int, Crop | None]
         raise PoseError(
             f"Le cadre GPano ({width:.0f} × {height:.0f}) n'a pas les proportions de l'image "
             f"({frame.width} × {frame.height})."
+        )
+    if full_width * scale * full_height * scale > MAX_PIXELS:
+        raise PoseError(
+            f"La sphère GPano de cette image dépasse {MAX_PIXELS / 1e6:.0f} mégapixels."
         )
     sphere_width = max(round(full_width * scale), frame.width)
     sphere_height = max(round(full_height * scale), frame.height)

@@ -177,3 +177,34 @@ def test_the_real_pictures_are_read_as_another_reader_reads_them(street_data: Pa
     assert of["exif_corrupt_mapillary"].altitude_m is None
     assert of["flat_sony_e1"].taken_at == datetime(2022, 10, 19, 7, 56, 34, tzinfo=UTC)
     assert not of["flat_sony_e1"].is_sphere and of["pano_d1_pixel3_gpano"].is_sphere
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [(b"2026:06:01 12:00:00", b"0001:01:01 00:00:00"), (b"2026:06:01", b"9999:12:31")],
+)
+def test_a_clock_beyond_the_calendar_is_no_time(wrong: bytes, right: bytes) -> None:
+    """One such picture must not stop the delivery that it is in."""
+    at = AT.replace(hour=23 if b"9999" in right else 12, tzinfo=timezone(timedelta(hours=2)))
+    if b"9999" in right:
+        at = at.replace(tzinfo=timezone(timedelta(hours=-2)))
+    jpeg = panorama_jpeg(taken_at=at)
+    assert wrong in jpeg
+    assert pose.read(jpeg.replace(wrong, right)).taken_at is None
+
+
+@pytest.mark.parametrize(
+    ("full", "part"), [("1000000", "256"), ("1e300", "256"), ("1e300", "1e-300")]
+)
+def test_a_sphere_larger_than_any_picture_is_refused(full: str, part: str) -> None:
+    """Its pyramid would be built of black tiles until memory and disk are full."""
+    told = {
+        "FullPanoWidthPixels": full,
+        "FullPanoHeightPixels": f"{float(full) / 2}",
+        "CroppedAreaImageWidthPixels": part,
+        "CroppedAreaImageHeightPixels": f"{float(part) / 2}",
+        "CroppedAreaLeftPixels": "0",
+        "CroppedAreaTopPixels": "0",
+    }
+    with pytest.raises(PictureError, match="dépasse 134 mégapixels"):
+        pose.read(panorama_jpeg(**told))
