@@ -32,8 +32,11 @@ _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 _XMP_MAX = 8 << 20
 _GPANO = "{http://ns.google.com/photos/1.0/panorama/}"
 _XMP_EXIF = "{http://ns.adobe.com/exif/1.0/}"
-_NOTE = "{http://ns.adobe.com/xmp/note/}HasExtendedXMP"
+_GUID = re.compile(rb"(?<![0-9A-Fa-f])[0-9A-Fa-f]{32}(?![0-9A-Fa-f])")
 _ENTRIES_MAX = 1000
+_VALUES_MAX, _TEXT_MAX = 64, 1024
+"""Of one entry; what is read here has 3 numbers, or a short text. Entries may share their bytes: a
+block of 64 KiB could otherwise stand for 64 million numbers."""
 _FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i",
             10: "ii", 11: "f", 12: "d"}  # fmt: skip
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
@@ -131,15 +134,16 @@ def _application_segments(jpeg: bytes) -> tuple[bytes, list[bytes]]:
             at = len(_XMP_MORE)
             guid, start = content[at : at + 32], int.from_bytes(content[at + 36 : at + 40], "big")
             more.setdefault(guid, []).append((start, content[at + 40 :]))
-    for guid, parts in more.items():
-        if not any(guid in packet for packet in packets):
-            continue  # XMP part 3, 1.1.3.1: an extension that the packet does not name is no part
-        whole = b""
-        for start, part in sorted(parts):
-            if start != len(whole) or start > _XMP_MAX:
+    # XMP part 3, 1.1.3.1: an extension that the packet does not name is no part.
+    named = {guid for packet in packets for guid in _GUID.findall(packet)}
+    for guid in more.keys() & named:
+        whole, length = [], 0
+        for start, part in sorted(more[guid]):
+            if start != length or start > _XMP_MAX:
                 raise PoseError("Les métadonnées XMP étendues de cette image sont incomplètes.")
-            whole += part
-        packets.append(whole)
+            whole.append(part)
+            length += len(part)
+        packets.append(b"".join(whole))
     return exif, packets
 
 
@@ -185,7 +189,9 @@ def _directory(block: bytes, order: str, offset: int, name: str) -> Directory:
         if at + size > len(block) or tag in found:
             continue
         if code == "s":
-            found[tag] = block[at : at + size]
+            found[tag] = block[at : at + min(size, _TEXT_MAX)]
+            continue
+        if length > _VALUES_MAX:
             continue
         values = struct.unpack_from(f"{order}{code * length}", block, at)
         pairs = len(code) == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -208,3 +211,31 @@ def test_a_sphere_larger_than_any_picture_is_refused(full: str, part: str) -> No
     }
     with pytest.raises(PictureError, match="dépasse 134 mégapixels"):
         pose.read(panorama_jpeg(**told))
+
+
+def test_entries_that_share_their_bytes_are_not_a_thousand_lists() -> None:
+    count, length = 1000, 50_000
+    heap = 8 + 2 + 12 * count + 4
+    entries = b"".join(struct.pack("<HHII", tag, 1, length, heap) for tag in range(count))
+    block = b"II*\0" + struct.pack("<IH", 8, count) + entries + bytes(4 + length)
+    jpeg = with_segments(panorama_jpeg(), b"Exif\0\0" + block)
+    tracemalloc.start()
+    try:
+        pose.read(jpeg)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_extensions_that_nobody_names_cost_little() -> None:
+    named = b"http://ns.adobe.com/xap/1.0/\0" + gpano(Note="y" * 60_000)
+    more = [
+        b"http://ns.adobe.com/xmp/extension/\0" + b"%032d" % number + bytes(8) + b"x"
+        for number in range(10_000)
+    ]
+    jpeg = with_segments(panorama_jpeg(), *[named] * 40, *more)
+    began = time.process_time()
+    pose.read(jpeg)
+    assert (
+        time.process_time() - began < 5
+    )  # a search of every packet for each took a minute and more
