@@ -70,7 +70,7 @@ def part_of(upload_set: UploadSet) -> Path:
 def open_set(actor: Actor, title: str, estimated_files: int | None) -> UploadSet:
     """Open a campaign that is received file by file. Raises UploadRefused."""
     title = " ".join(title.split())
-    if not title or len(title) > TITLE_MAX:
+    if not title or len(title) > TITLE_MAX or not title.isprintable():
         raise UploadRefused(400, f"Un titre de 1 à {TITLE_MAX} caractères est nécessaire.")
     if estimated_files is not None and not 0 <= estimated_files <= FILES_MAX:
         raise UploadRefused(413, f"Un envoi a {FILES_MAX} fichiers au plus : faites-en plusieurs.")

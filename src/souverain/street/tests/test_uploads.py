@@ -37,6 +37,13 @@ def send(upload_set: UploadSet, name: str, content: bytes) -> Path:
     return uploads.folder(upload_set) / name
 
 
+@pytest.mark.parametrize("title", ["", " \n", "a\x00", "\ud800", "x" * 121])
+def test_a_title_that_cannot_be_written_is_refused(campaign: Campaign, title: str) -> None:
+    with pytest.raises(uploads.UploadRefused, match="titre"):
+        uploads.open_set(SYSTEM, title, None)
+    uploads.open_set(SYSTEM, "Tournée : l'été\u202f!", None)
+
+
 def test_a_reception_that_was_killed_leaves_no_picture_as_it_came(opened: UploadSet) -> None:
     """Killed after the last picture was recorded and before the files were removed."""
     taken = send(opened, "1.jpg", panorama_jpeg(taken_at=clock.now(), heading=0.0))
