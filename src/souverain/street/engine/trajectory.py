@@ -298,14 +298,15 @@ def _number(row: Row, key: str) -> float:
     if not text:
         return math.nan
     try:
-        number = float(text)
+        number = math.nan if "_" in text else float(text)  # Python reads 4_7.3 as 47.3
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
         raise TrajectoryError(f"{key} « {text[:40]} » n'est pas un nombre")
     low, high = _RANGES.get(key, (-math.inf, math.inf))
-    if key.startswith("sigma"):
-        low = 0.0
+    if key.startswith("sigma") and number <= 0.0:
+        # No instrument has none: it would make every measure on the picture look sure.
+        raise TrajectoryError(f"{key} vaut {text[:40]} : un écart-type inconnu reste vide")
     if not low <= number <= high:
         raise TrajectoryError(f"{key} vaut {text[:40]}")
     return number
@@ -334,6 +335,11 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
             for number, cells in enumerate(csv.reader(file, delimiter=delimiter), start=2):
                 if not any(cells):
                     continue
+                if any(cells[len(names) :]):  # 5,04 for 5.04 would move the others along
+                    raise TrajectoryError(
+                        f"{path.name} : ligne {number} : {len(cells)} valeurs au lieu de "
+                        f"{len(names)} ; le séparateur décimal est le point."
+                    )
                 if delimiter == ";":
                     cells = [
                         cell.replace(",", ".") if name in _NUMBERS else cell

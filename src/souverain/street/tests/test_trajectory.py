@@ -92,6 +92,10 @@ def test_nothing_is_made_up_across_a_hole(tmp_path: Path) -> None:
         (line(1, sigma_xy_m="-1"), "ligne 3 : sigma_xy_m vaut -1"),
         (line(1, heading_deg="inf"), "ligne 3 : heading_deg"),
         (line(1, x_m=""), "ligne 3 : il faut lon et lat"),
+        (line(1, sigma_heading_deg="0"), "ligne 3 : sigma_heading_deg vaut 0"),
+        (line(1, sigma_xy_m="0.0"), "ligne 3 : sigma_xy_m vaut 0.0"),
+        (line(1, x_m="854_000"), "ligne 3 : x_m « 854_000 » n'est pas un nombre"),
+        (line(1, sigma_heading_deg="0,03"), "ligne 3 : 11 valeurs au lieu de 10"),
     ],
 )
 def test_a_wrong_row_refuses_the_file_with_its_line_and_key(
