@@ -323,7 +323,10 @@ def _seconds(text: str) -> float:
         ) from None
     if moment.tzinfo is None:
         raise TrajectoryError(f"time « {text[:40]} » ne dit pas son décalage : finir par Z")
-    return moment.timestamp()
+    try:
+        return moment.astimezone(UTC).timestamp()
+    except OverflowError:
+        raise TrajectoryError(f"time « {text[:40]} » est hors du calendrier") from None
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:

@@ -88,6 +88,7 @@ def test_nothing_is_made_up_across_a_hole(tmp_path: Path) -> None:
         (line(1, datum="ellipsoid"), "mêle des datums"),
         (line(1, time="2026-06-01T12:00:01"), "ligne 3 : time « .* ne dit pas son décalage"),
         (line(1, time="hier"), "ligne 3 : time « hier »"),
+        (line(1, time="0001-01-01T00:00:00+14:00"), "ligne 3 : time « .* est hors du calendrier"),
         (line(1, time=""), "ligne 3 : time manque"),
         (line(1, sigma_xy_m="-1"), "ligne 3 : sigma_xy_m vaut -1"),
         (line(1, heading_deg="inf"), "ligne 3 : heading_deg"),
