@@ -234,6 +234,12 @@ def of_rows(rows: Iterable[tuple[int, Row]], name: str = "trajectoire") -> Traje
     if unplaced.any():
         metres = projection.lonlat_to_metres(values["lon"][unplaced], values["lat"][unplaced])
         values["x_m"][unplaced], values["y_m"][unplaced] = metres[:, 0], metres[:, 1]
+        west, east, south, north = _LAMBERT_93_M
+        far = ~((west <= values["x_m"]) & (values["x_m"] <= east))
+        far |= ~((south <= values["y_m"]) & (values["y_m"] <= north))
+        if far.any():  # latitude and longitude exchanged, for the most part
+            line = kept[int(np.argmax(far))][0]
+            raise TrajectoryError(f"{name} : ligne {line} : lon et lat sont hors de la métropole.")
     del values["lon"], values["lat"]
     return Trajectory(
         time_s=np.array([row[1] for row in kept], float),

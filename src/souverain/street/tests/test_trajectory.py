@@ -239,3 +239,12 @@ def test_a_course_stands_for_a_heading_with_a_sigma_that_says_so() -> None:
     still, _ = sequences.courses(np.zeros((3, 2)), np.full(3, 0.02))
     assert np.isnan(still).all()
     assert np.isnan(sequences.courses(np.zeros((1, 2)), np.full(1, 0.02))[0]).all()
+
+
+@pytest.mark.parametrize(("lon", "lat"), [("47.32", "5.04"), ("5.04", "-90"), ("180", "0")])
+def test_degrees_far_from_the_roads_are_refused_with_their_line(
+    tmp_path: Path, lon: str, lat: str
+) -> None:
+    rows = ["a.jpg,5.04,47.32", f"b.jpg,{lon},{lat}"]
+    with pytest.raises(TrajectoryError, match="ligne 3 : lon et lat sont hors de la métropole"):
+        trajectory.read(written(tmp_path, *rows, head="file,lon,lat"))
