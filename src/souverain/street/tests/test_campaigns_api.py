@@ -232,3 +232,12 @@ def test_the_estimate_is_in_proportion_of_what_was_measured(
     told = operator.get(f"{API}/estimate?panoramas=1000&megapixels=75").json()
     assert told["provenance"] == "modelled"
     assert told["energy_kwh"] == pytest.approx(rates.cpu_s * times * 10 / 3.6e6)
+
+
+@pytest.mark.parametrize("arm", [["nan", 0, 0], [1e6, 0, 0], ["-inf", 0, 0]])
+def test_a_mounting_that_no_vehicle_has_is_refused(operator: Client, arm: list[Any]) -> None:
+    """It would move every picture of the campaign without a word."""
+    told = {"name": "d974", "lever_arm_m": arm}
+    answer = operator.post("/api/street/campaigns", told, "application/json")
+    assert answer.status_code == 422 and answer.json()["detail"]
+    assert not Campaign.objects.filter(name="d974").exists()
