@@ -135,6 +135,7 @@ ROOM = Room(
     periodic=(
         Periodic("street-index", timedelta(seconds=30), finding.keep_up),
         Periodic("street-uploads", timedelta(minutes=10), uploads.tidy),
+        Periodic("street-arrivals", timedelta(minutes=10), arrivals.tidy),
     ),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
