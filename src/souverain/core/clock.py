@@ -43,7 +43,10 @@ def parse_rfc3339(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError("an instant needs an offset, e.g. Z")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("in UTC, before the year 1 or after 9999") from error
 
 
 @contextmanager

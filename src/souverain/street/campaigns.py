@@ -73,9 +73,12 @@ def publish(actor: Actor, campaign: Campaign) -> None:
 
 @transaction.atomic
 def withdraw(actor: Actor, campaign: Campaign) -> None:
-    """Show it to nobody but those who work on it. It can be published again."""
+    """Show it to nobody but those who work on it. It can be published again. Raises CampaignError
+    when it is not published: one that is received would pass for one that can be."""
+    published = Campaign.objects.filter(pk=campaign.pk, state=Campaign.State.PUBLISHED)
+    if not published.update(state=Campaign.State.WITHDRAWN):
+        raise CampaignError("Cette campagne n'est pas publiée.")
     campaign.state = Campaign.State.WITHDRAWN
-    campaign.save(update_fields=["state"])
     journal.append(
         actor,
         "street.campaign_withdrawn",

@@ -1,6 +1,6 @@
 """Campaigns as data: opening one, sending its pictures, receiving, publishing, withdrawing."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema
@@ -60,6 +60,10 @@ class CampaignList(Schema):
     items: list[CampaignItem]
 
 
+Metres = Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]
+Degrees = Annotated[float, Field(ge=-360, le=360, allow_inf_nan=False)]
+
+
 class NewCampaign(Schema):
     """What opens a campaign. Lever arm in metres (x right, y forward, z up), boresight in degrees
     (heading, pitch, roll): from the antenna to the camera."""
@@ -67,8 +71,8 @@ class NewCampaign(Schema):
     name: str = Field(max_length=60)
     title: str = Field("", max_length=160)
     originals: Campaign.Originals = Campaign.Originals.KEPT
-    lever_arm_m: list[float] = Field([], max_length=3)
-    boresight_deg: list[float] = Field([], max_length=3)
+    lever_arm_m: list[Metres] = Field([], max_length=3)
+    boresight_deg: list[Degrees] = Field([], max_length=3)
 
 
 class RejectedItem(Schema):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from souverain.street.positioning import Place, Pointed, PositionError
 
 MAX_BYTES = 50_000_000
 MAX_DETECTIONS = 100_000
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+"""What JSON can spell and no database writes."""
 SIGMA_DEG = 0.15
 """One sigma of a detection's angles, unless it says otherwise: a box's middle is not a corner."""
 
@@ -142,13 +145,14 @@ def _object(
 
 
 def _text(told: Any, where: str, length: int) -> str:
-    if not isinstance(told, str) or not told.strip() or len(told) > length or "\x00" in told:
+    written = isinstance(told, str) and not _UNWRITABLE.search(told)
+    if not written or not told.strip() or len(told) > length:
         raise DetectionsError(f"{where} : un texte de 1 à {length} caractères est attendu.")
     return told.strip()
 
 
 def _number(told: Any, where: str, low: float, high: float) -> float:
-    good = isinstance(told, int | float) and not isinstance(told, bool) and math.isfinite(told)
+    good = isinstance(told, int | float) and not isinstance(told, bool)
     if not good or not low <= told <= high:
         raise DetectionsError(
             f"{where} : un nombre de {number_fr(low, 3)} à {number_fr(high, 3)} est attendu."

@@ -132,6 +132,7 @@ class _Run:
     rejected: dict[str, str] = field(default_factory=dict)
 
     def reject(self, name: str, reason: str) -> None:
+        name = name.encode(errors="backslashreplace").decode()  # bytes that are no UTF-8
         self.rejected[name] = reason
         RejectedPicture.objects.update_or_create(
             campaign=self.campaign,

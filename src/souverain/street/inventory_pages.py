@@ -25,7 +25,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from souverain.core import objects
 from souverain.core.access import of_departement, permits, requires
 from souverain.core.format import NBSP, date_fr, number_fr
-from souverain.street import campaigns, changes, inventory, item_lists, server, work_orders
+from souverain.street import campaigns, changes, inventory, item_lists, server, viewing, work_orders
 from souverain.street.campaigns import CampaignError
 from souverain.street.engine.close_up import close_up as close_up_of
 from souverain.street.engine.comparison import Unseen
@@ -327,7 +327,7 @@ def item_page(request: HttpRequest, identifier: UUID) -> HttpResponse:
             for attribute in kind.attributes
             if attribute.name in item.attributes
         ],
-        "sightings": [_seen(one) for one in item.sightings.select_related("panorama__campaign")],
+        "sightings": [_seen(one) for one in _sightings(request, item)],
         "lines": [
             {"line": line, "kind": _KINDS_OF_STATES[State(line.state)], "who": _who(line.by)}
             for line in lines
@@ -371,6 +371,13 @@ def _actions(item: Item) -> list[dict[str, Any]]:
         for state in State
         if state in allowed
     ]
+
+
+def _sightings(request: HttpRequest, item: Item) -> QuerySet[Sighting]:
+    """What shows the item, of the views that are open to the person: an item of one's commune may
+    have been pointed at in a campaign that is not published."""
+    views = viewing.visible(_actor(request))
+    return item.sightings.filter(panorama__in=views).select_related("panorama__campaign")
 
 
 def _seen(one: Sighting) -> dict[str, Any]:
@@ -484,7 +491,7 @@ def photo(request: HttpRequest, identifier: UUID, line: int) -> HttpResponse:
 def close_up(request: HttpRequest, identifier: UUID, sighting: int) -> HttpResponse:
     """What a view shows of the item: a flat picture cut from its blurred pyramid."""
     item = _item(request, identifier)
-    found = get_object_or_404(item.sightings.select_related("panorama"), pk=sighting)
+    found = get_object_or_404(_sightings(request, item), pk=sighting)
     panorama = found.panorama
     if not panorama.pyramid_key:
         return _no_picture()
@@ -615,7 +622,7 @@ def work_order_page(request: HttpRequest, number: int) -> HttpResponse:
     chosen = inventory.visible(_actor(request)).filter(work_orders=order).select_related("campaign")
     items = []
     for item in chosen.order_by("road", "pr", "abscissa_m", "pk"):
-        seen = item.sightings.exclude(panorama__pyramid_key="").first()
+        seen = _sightings(request, item).exclude(panorama__pyramid_key="").first()
         pictured = item.history.exclude(photo_key="").order_by("-pk").first()
         items.append(
             {

@@ -132,7 +132,11 @@ ROOM = Room(
         uploads.receive_upload,
     ),
     first_data=(demo.offer,),
-    periodic=(Periodic("street-index", timedelta(seconds=30), finding.keep_up),),
+    periodic=(
+        Periodic("street-index", timedelta(seconds=30), finding.keep_up),
+        Periodic("street-uploads", timedelta(minutes=10), uploads.tidy),
+        Periodic("street-arrivals", timedelta(minutes=10), arrivals.tidy),
+    ),
     events=(
         EventKind("street.campaign_published", "Une campagne d'images est publiée"),
         EventKind("street.blur_requested", "Un habitant demande un floutage"),

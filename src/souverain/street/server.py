@@ -44,7 +44,8 @@ _TILE = re.compile(
 )
 _PICTURE = re.compile(rf"/street/pictures/{_ID}\.jpg")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-_PUBLIC = "public, max-age=31536000, immutable"
+_PUBLIC = "public, max-age=86400, immutable"
+"""A day, though its bytes never change: what is withdrawn or blurred anew must leave caches too."""
 _PRIVATE = "private, max-age=300"
 _STALL_S = 60.0  # without a byte taken by a reader
 _PYRAMIDS = 4096  # heads kept, of some 3 kB each

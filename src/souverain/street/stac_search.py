@@ -29,6 +29,8 @@ _LOOKED_AT_MAX = 200_000
 """Panoramas in the box of a shape that are compared with the shape itself, for one page."""
 _CHUNK = 5000
 _PLACE_MAX_M = 500.0
+_HIGHEST = 1e9
+"""Of a box's numbers, heights included: JSON has integers that no float holds."""
 _KNOWN = frozenset(
     [
         "bbox",
@@ -156,7 +158,7 @@ def _token(said: Any) -> str:
 
 def _bbox(said: Any) -> tuple[float, float, float, float]:
     numbers = isinstance(said, list) and all(
-        isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in said
+        isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= _HIGHEST for x in said
     )
     if not numbers or len(said) not in (4, 6):
         raise _bad("bbox : 4 nombres (ouest, sud, est, nord) ou 6 sont attendus.")

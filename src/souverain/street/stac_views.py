@@ -437,7 +437,7 @@ def picture(request: HttpRequest, pk: uuid.UUID, size: str) -> HttpResponse:
     if panorama.campaign.state == Campaign.State.PUBLISHED:
         lasting = request.GET.get("v") == str(panorama.version)
         answer.headers["Cache-Control"] = (
-            "public, max-age=31536000, immutable" if lasting else "public, max-age=60"
+            "public, max-age=86400, immutable" if lasting else "public, max-age=60"
         )
     return answer
 

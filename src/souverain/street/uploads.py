@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def part_of(upload_set: UploadSet) -> Path:
 def open_set(actor: Actor, title: str, estimated_files: int | None) -> UploadSet:
     """Open a campaign that is received file by file. Raises UploadRefused."""
     title = " ".join(title.split())
-    if not title or len(title) > TITLE_MAX:
+    if not title or len(title) > TITLE_MAX or not title.isprintable():
         raise UploadRefused(400, f"Un titre de 1 à {TITLE_MAX} caractères est nécessaire.")
     if estimated_files is not None and not 0 <= estimated_files <= FILES_MAX:
         raise UploadRefused(413, f"Un envoi a {FILES_MAX} fichiers au plus : faites-en plusieurs.")
@@ -228,17 +229,32 @@ def receive_upload(progress: Progress, upload_set: str) -> dict[str, Any]:
         )
     except (ingest.IngestError, campaigns.CampaignError) as error:
         raise Failed(str(error)) from error
-    for state in states(found):
-        if state.word in ("prepared", "rejected"):
-            (folder(found) / state.file.file_name).unlink(missing_ok=True)
-    with suppress(OSError):  # a file is left
-        folder(found).rmdir()
+    _forget_received(found)
     rejected = len(received.rejected)
     return {
         "taken": received.taken,
         "rejected": rejected,
         "summary": f"{received.taken} images reçues, {rejected} refusées.",
     }
+
+
+def _forget_received(upload_set: UploadSet) -> None:
+    """Remove the files that the store, or the list of what was refused, answers for."""
+    for state in states(upload_set):
+        if state.word in ("prepared", "rejected"):
+            (folder(upload_set) / state.file.file_name).unlink(missing_ok=True)
+    with suppress(OSError):  # a file is left
+        folder(upload_set).rmdir()
+
+
+def tidy() -> None:
+    """What a reception that was cut had received: no picture stays as it came beside its blurred
+    one, though its sender never comes back."""
+    for where in Path(settings.HOME, "street-uploads").glob("*-*-*-*-*"):
+        with transaction.atomic():  # kept from `keep`, which may give a refused name a new file
+            locked = UploadSet.objects.select_for_update().filter(pk=uuid.UUID(where.name)).first()
+            if locked is not None and not is_received(locked):
+                _forget_received(locked)
 
 
 # Where each file stands --------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
@@ -19,7 +20,7 @@ from zoneinfo import ZoneInfo
 from lxml import etree
 
 from souverain.street.engine.crop import Crop
-from souverain.street.engine.picture import Header, PictureError, header, segments
+from souverain.street.engine.picture import MAX_PIXELS, Header, PictureError, header, segments
 
 PARIS = ZoneInfo("Europe/Paris")
 NGF, ELLIPSOID, UNKNOWN = "NGF-IGN69", "ellipsoid", "unknown"
@@ -31,8 +32,11 @@ _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 _XMP_MAX = 8 << 20
 _GPANO = "{http://ns.google.com/photos/1.0/panorama/}"
 _XMP_EXIF = "{http://ns.adobe.com/exif/1.0/}"
-_NOTE = "{http://ns.adobe.com/xmp/note/}HasExtendedXMP"
+_GUID = re.compile(rb"(?<![0-9A-Fa-f])[0-9A-Fa-f]{32}(?![0-9A-Fa-f])")
 _ENTRIES_MAX = 1000
+_VALUES_MAX, _TEXT_MAX = 64, 1024
+"""Of one entry; what is read here has 3 numbers, or a short text. Entries may share their bytes: a
+block of 64 KiB could otherwise stand for 64 million numbers."""
 _FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i",
             10: "ii", 11: "f", 12: "d"}  # fmt: skip
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
@@ -91,6 +95,9 @@ def read(jpeg: bytes, zone: tzinfo = PARIS) -> Pose:
     except PoseError as error:
         missing = str(error)
     altitude, datum = _altitude(gps)
+    taken_at: datetime | None = None
+    with suppress(OverflowError):  # before the year 1 or after 9999: a clock that was never set
+        taken_at = _time({**main, **photo}, gps, zone)
     return Pose(
         longitude_deg=longitude,
         latitude_deg=latitude,
@@ -99,7 +106,7 @@ def read(jpeg: bytes, zone: tzinfo = PARIS) -> Pose:
         heading_deg=_heading(gps, pano),
         pitch_deg=_of_pano(pano, "PosePitchDegrees"),
         roll_deg=_of_pano(pano, "PoseRollDegrees"),
-        taken_at=_time({**main, **photo}, gps, zone),
+        taken_at=taken_at,
         width=width,
         height=height,
         crop=crop,
@@ -127,15 +134,16 @@ def _application_segments(jpeg: bytes) -> tuple[bytes, list[bytes]]:
             at = len(_XMP_MORE)
             guid, start = content[at : at + 32], int.from_bytes(content[at + 36 : at + 40], "big")
             more.setdefault(guid, []).append((start, content[at + 40 :]))
-    for guid, parts in more.items():
-        if not any(guid in packet for packet in packets):
-            continue  # XMP part 3, 1.1.3.1: an extension that the packet does not name is no part
-        whole = b""
-        for start, part in sorted(parts):
-            if start != len(whole) or start > _XMP_MAX:
+    # XMP part 3, 1.1.3.1: an extension that the packet does not name is no part.
+    named = {guid for packet in packets for guid in _GUID.findall(packet)}
+    for guid in more.keys() & named:
+        whole, length = [], 0
+        for start, part in sorted(more[guid]):
+            if start != length or start > _XMP_MAX:
                 raise PoseError("Les métadonnées XMP étendues de cette image sont incomplètes.")
-            whole += part
-        packets.append(whole)
+            whole.append(part)
+            length += len(part)
+        packets.append(b"".join(whole))
     return exif, packets
 
 
@@ -181,7 +189,9 @@ def _directory(block: bytes, order: str, offset: int, name: str) -> Directory:
         if at + size > len(block) or tag in found:
             continue
         if code == "s":
-            found[tag] = block[at : at + size]
+            found[tag] = block[at : at + min(size, _TEXT_MAX)]
+            continue
+        if length > _VALUES_MAX:
             continue
         values = struct.unpack_from(f"{order}{code * length}", block, at)
         pairs = len(code) == 2
@@ -264,6 +274,10 @@ def _sphere(frame: Header, pano: dict[str, str]) -> tuple[int, int, Crop | None]
         raise PoseError(
             f"Le cadre GPano ({width:.0f} × {height:.0f}) n'a pas les proportions de l'image "
             f"({frame.width} × {frame.height})."
+        )
+    if full_width * scale * full_height * scale > MAX_PIXELS:
+        raise PoseError(
+            f"La sphère GPano de cette image dépasse {MAX_PIXELS / 1e6:.0f} mégapixels."
         )
     sphere_width = max(round(full_width * scale), frame.width)
     sphere_height = max(round(full_height * scale), frame.height)

@@ -234,6 +234,12 @@ def of_rows(rows: Iterable[tuple[int, Row]], name: str = "trajectoire") -> Traje
     if unplaced.any():
         metres = projection.lonlat_to_metres(values["lon"][unplaced], values["lat"][unplaced])
         values["x_m"][unplaced], values["y_m"][unplaced] = metres[:, 0], metres[:, 1]
+        west, east, south, north = _LAMBERT_93_M
+        far = ~((west <= values["x_m"]) & (values["x_m"] <= east))
+        far |= ~((south <= values["y_m"]) & (values["y_m"] <= north))
+        if far.any():  # latitude and longitude exchanged, for the most part
+            line = kept[int(np.argmax(far))][0]
+            raise TrajectoryError(f"{name} : ligne {line} : lon et lat sont hors de la métropole.")
     del values["lon"], values["lat"]
     return Trajectory(
         time_s=np.array([row[1] for row in kept], float),
@@ -298,14 +304,15 @@ def _number(row: Row, key: str) -> float:
     if not text:
         return math.nan
     try:
-        number = float(text)
+        number = math.nan if "_" in text else float(text)  # Python reads 4_7.3 as 47.3
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
         raise TrajectoryError(f"{key} « {text[:40]} » n'est pas un nombre")
     low, high = _RANGES.get(key, (-math.inf, math.inf))
-    if key.startswith("sigma"):
-        low = 0.0
+    if key.startswith("sigma") and number <= 0.0:
+        # No instrument has none: it would make every measure on the picture look sure.
+        raise TrajectoryError(f"{key} vaut {text[:40]} : un écart-type inconnu reste vide")
     if not low <= number <= high:
         raise TrajectoryError(f"{key} vaut {text[:40]}")
     return number
@@ -322,7 +329,10 @@ def _seconds(text: str) -> float:
         ) from None
     if moment.tzinfo is None:
         raise TrajectoryError(f"time « {text[:40]} » ne dit pas son décalage : finir par Z")
-    return moment.timestamp()
+    try:
+        return moment.astimezone(UTC).timestamp()
+    except OverflowError:
+        raise TrajectoryError(f"time « {text[:40]} » est hors du calendrier") from None
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -334,6 +344,11 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
             for number, cells in enumerate(csv.reader(file, delimiter=delimiter), start=2):
                 if not any(cells):
                     continue
+                if any(cells[len(names) :]):  # 5,04 for 5.04 would move the others along
+                    raise TrajectoryError(
+                        f"{path.name} : ligne {number} : {len(cells)} valeurs au lieu de "
+                        f"{len(names)} ; le séparateur décimal est le point."
+                    )
                 if delimiter == ";":
                     cells = [
                         cell.replace(",", ".") if name in _NUMBERS else cell

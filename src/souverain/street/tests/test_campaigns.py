@@ -50,3 +50,8 @@ def test_what_is_still_received_is_not_published(campaign: Campaign, panorama: M
     panorama()
     with pytest.raises(campaigns.CampaignError, match="n'est pas terminée"):
         campaigns.publish(access.SYSTEM, campaign)
+    # Nor by way of a withdrawal: what comes next may be pictures that nobody looked at.
+    with pytest.raises(campaigns.CampaignError, match="n'est pas publiée"):
+        campaigns.withdraw(access.SYSTEM, campaign)
+    campaign.refresh_from_db()
+    assert campaign.state == Campaign.State.RECEIVING

@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from souverain.core import jobs
+from souverain.core.access import SYSTEM
 from souverain.core.models import Job, Organisation, RoleAssignment, User
 from souverain.core.roles import Role
 from souverain.street import arrivals, ingest, scale
@@ -232,3 +233,34 @@ def test_the_estimate_is_in_proportion_of_what_was_measured(
     told = operator.get(f"{API}/estimate?panoramas=1000&megapixels=75").json()
     assert told["provenance"] == "modelled"
     assert told["energy_kwh"] == pytest.approx(rates.cpu_s * times * 10 / 3.6e6)
+
+
+@pytest.mark.parametrize("arm", [["nan", 0, 0], [1e6, 0, 0], ["-inf", 0, 0]])
+def test_a_mounting_that_no_vehicle_has_is_refused(operator: Client, arm: list[Any]) -> None:
+    """It would move every picture of the campaign without a word."""
+    told = {"name": "d974", "lever_arm_m": arm}
+    answer = operator.post("/api/street/campaigns", told, "application/json")
+    assert answer.status_code == 422 and answer.json()["detail"]
+    assert not Campaign.objects.filter(name="d974").exists()
+
+
+def test_a_reception_that_was_killed_leaves_no_picture_as_it_came(
+    operator: Client, tmp_path: Path
+) -> None:
+    """Killed after the pictures were recorded and before their files were removed; published since,
+    the campaign takes no other reception."""
+    post(operator, API, {"name": "d971"})
+    campaign = Campaign.objects.get()
+    where = arrivals.folder(campaign)
+    first, second = drive(where, datetime(2026, 6, 1, 12, tzinfo=UTC), 2)
+    ingest.receive(SYSTEM, "d971", [first], append=True, anonymise=looked_at)
+    held = Job.objects.create(name="street.receive", state=Job.State.RUNNING)
+    Delivery.objects.create(campaign=campaign, job=held)
+    arrivals.tidy()
+    assert first.exists()  # its job still works on it
+    Job.objects.update(state=Job.State.INTERRUPTED)
+    arrivals.tidy()
+    assert (first.exists(), second.exists()) == (False, True)
+    first.write_bytes(b"another picture of that name")
+    arrivals.tidy()
+    assert first.exists()

@@ -124,6 +124,8 @@ GOOD = json.loads(
         (("detections", 0, "yaw_deg"), True, r"detections\[0\]\.yaw_deg"),
         (("detections", 0, "elevation_deg"), float("nan"), r"elevation_deg"),
         (("detections", 0, "panorama"), "a\x00", r"detections\[0\]\.panorama"),
+        (("campaign",), "\ud800", "campaign"),
+        pytest.param(("detections", 0, "yaw_deg"), 10**400, r"detections\[0\]\.yaw_deg", id="huge"),
         (("detections", 0, "couleur"), "x", r"detections\[0\] : « couleur » n'est pas prévu"),
         (("detections",), {}, "une liste"),
         (("campaign",), "x" * 61, "campaign"),

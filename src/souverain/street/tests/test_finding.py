@@ -228,6 +228,8 @@ def test_a_commune_and_dates_are_asked_for(street: list[Panorama], client: Clien
         {"bbox": "nan,47,5,48"},
         {"bbox": "4,47,5,48", "commune": "21231"},
         {"bbox": "4,47,5,48", "since": "hier"},
+        {"bbox": "4,47,5,48", "since": "0001-01-01T00:00:00+14:00"},
+        {"bbox": "4,47,5,48", "until": "9999-12-31T23:59:59-14:00"},
         {"bbox": "4,47,5,48", "limit": 5000},
         {"bbox": "4,47,5,48", "offset": -1},
         {"commune": "21231' OR 1"},

@@ -410,3 +410,13 @@ def test_killed_anywhere_the_same_command_ends_the_same(tmp_path: Path) -> None:
         "      len(list(kept.keys('street'))), RejectedPicture.objects.count())\n"
     )
     assert state.stdout.split() == ["2", "ready", "1", "6", "0"], state.stderr
+
+
+def test_a_name_that_is_no_text_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    drive(tmp_path / "in", START, 2)
+    strange = os.fsencode(tmp_path / "in") + b"/\xe9t\xe9.jpg"
+    Path(os.fsdecode(strange)).write_bytes(panorama_jpeg())
+    received = receive(tmp_path / "in")
+    assert received.taken == 2
+    assert [name for name, _ in received.rejected] == ["\\udce9t\\udce9.jpg"]
+    assert RejectedPicture.objects.get().file_name == "\\udce9t\\udce9.jpg"

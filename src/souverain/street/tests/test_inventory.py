@@ -16,6 +16,7 @@ import numpy as np
 import pyogrio
 import pytest
 import pyvips
+import simplejpeg
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from souverain.core import clock, objects
 from souverain.core.access import SYSTEM, of_user
 from souverain.core.models import Event, JournalEntry, Organisation, RoleAssignment, User
 from souverain.core.roles import Role
-from souverain.street import inventory, item_lists, photos, work_orders
+from souverain.street import derivation, inventory, item_lists, photos, work_orders
 from souverain.street.engine import sphere
 from souverain.street.inventory import TRANSITIONS, InventoryError
 from souverain.street.item_lists import Filter
@@ -438,6 +439,33 @@ def test_a_commune_sees_its_own_items_alone(two_towns: dict[str, User]) -> None:
     seen = member.get(f"/api/street/work-orders/{order.number}").json()
     assert seen["items"] == [str(own.pk)]
     assert len(agent.get(f"/api/street/work-orders/{order.number}").json()["items"]) == 2
+
+
+def test_a_commune_sees_its_item_in_published_views_alone(
+    two_towns: dict[str, User], posed: Make, campaign: Campaign, settings: Any, tmp_path: Path
+) -> None:
+    """The item is its own; the picture of a campaign that is not published, or hidden, is not."""
+    settings.OBJECTS_URL = f"file://{tmp_path}/objets"
+    item = sign(posed, state=State.CONFIRMED)
+    Item.objects.filter(pk=item.pk).update(commune="21231")
+    sighting = item.sightings.select_related("panorama__campaign").first()
+    assert sighting is not None
+    panorama = sighting.panorama
+    shade = np.zeros((panorama.height, panorama.width, 3), np.uint8)
+    derivation.derive(panorama, bytes(simplejpeg.encode_jpeg(shade, quality=50)))
+    page = f"/street/inventaire/{item.pk}/"
+    close_up = f"{page}vues/{sighting.pk}.jpg"
+    member, agent = signed_in(two_towns["21231"]), signed_in(two_towns["agent"])
+    assert agent.get(close_up).status_code == 200
+    assert member.get(close_up).status_code == 404
+    told = member.get(page).content.decode()
+    assert str(panorama.pk) not in told and close_up not in told
+    campaign.state = Campaign.State.PUBLISHED
+    campaign.save()
+    assert member.get(close_up).status_code == 200
+    assert close_up in member.get(page).content.decode()
+    Panorama.objects.filter(pk=panorama.pk).update(state=Panorama.State.HIDDEN)
+    assert member.get(close_up).status_code == 404
 
 
 def test_an_item_through_the_api(two_towns: dict[str, User], posed: Make) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -177,3 +180,62 @@ def test_the_real_pictures_are_read_as_another_reader_reads_them(street_data: Pa
     assert of["exif_corrupt_mapillary"].altitude_m is None
     assert of["flat_sony_e1"].taken_at == datetime(2022, 10, 19, 7, 56, 34, tzinfo=UTC)
     assert not of["flat_sony_e1"].is_sphere and of["pano_d1_pixel3_gpano"].is_sphere
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [(b"2026:06:01 12:00:00", b"0001:01:01 00:00:00"), (b"2026:06:01", b"9999:12:31")],
+)
+def test_a_clock_beyond_the_calendar_is_no_time(wrong: bytes, right: bytes) -> None:
+    """One such picture must not stop the delivery that it is in."""
+    at = AT.replace(hour=23 if b"9999" in right else 12, tzinfo=timezone(timedelta(hours=2)))
+    if b"9999" in right:
+        at = at.replace(tzinfo=timezone(timedelta(hours=-2)))
+    jpeg = panorama_jpeg(taken_at=at)
+    assert wrong in jpeg
+    assert pose.read(jpeg.replace(wrong, right)).taken_at is None
+
+
+@pytest.mark.parametrize(
+    ("full", "part"), [("1000000", "256"), ("1e300", "256"), ("1e300", "1e-300")]
+)
+def test_a_sphere_larger_than_any_picture_is_refused(full: str, part: str) -> None:
+    """Its pyramid would be built of black tiles until memory and disk are full."""
+    told = {
+        "FullPanoWidthPixels": full,
+        "FullPanoHeightPixels": f"{float(full) / 2}",
+        "CroppedAreaImageWidthPixels": part,
+        "CroppedAreaImageHeightPixels": f"{float(part) / 2}",
+        "CroppedAreaLeftPixels": "0",
+        "CroppedAreaTopPixels": "0",
+    }
+    with pytest.raises(PictureError, match="dépasse 134 mégapixels"):
+        pose.read(panorama_jpeg(**told))
+
+
+def test_entries_that_share_their_bytes_are_not_a_thousand_lists() -> None:
+    count, length = 1000, 50_000
+    heap = 8 + 2 + 12 * count + 4
+    entries = b"".join(struct.pack("<HHII", tag, 1, length, heap) for tag in range(count))
+    block = b"II*\0" + struct.pack("<IH", 8, count) + entries + bytes(4 + length)
+    jpeg = with_segments(panorama_jpeg(), b"Exif\0\0" + block)
+    tracemalloc.start()
+    try:
+        pose.read(jpeg)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_extensions_that_nobody_names_cost_little() -> None:
+    named = b"http://ns.adobe.com/xap/1.0/\0" + gpano(Note="y" * 60_000)
+    more = [
+        b"http://ns.adobe.com/xmp/extension/\0" + b"%032d" % number + bytes(8) + b"x"
+        for number in range(10_000)
+    ]
+    jpeg = with_segments(panorama_jpeg(), *[named] * 40, *more)
+    began = time.process_time()
+    pose.read(jpeg)
+    assert (
+        time.process_time() - began < 5
+    )  # a search of every packet for each took a minute and more

@@ -205,7 +205,7 @@ def test_a_reduced_picture_is_the_picture(
 ) -> None:
     answer = client.get(f"/street/api/pictures/{pictured.pk}/{size}.jpg?v=1", headers=HERE)
     assert answer.headers["Content-Type"] == "image/jpeg"
-    assert "immutable" in answer.headers["Cache-Control"]
+    assert answer.headers["Cache-Control"] == "public, max-age=86400, immutable"
     pixels = simplejpeg.decode_jpeg(answer.content)
     assert pixels.shape == (width // 2, width, 3)
     left, right = pixels[:, : width // 2 - 8], pixels[:, width // 2 + 8 :]
@@ -334,6 +334,12 @@ def test_a_search_that_means_nothing_is_refused_in_french(
 ) -> None:
     said = get(client, f"search?{query}", status=400)
     assert re.search(r"[éàêè:]", said["detail"]) and said["message"] == said["detail"]
+
+
+@pytest.mark.parametrize("box", [[10**400, 0, 1, 1], [0, 0, -(10**400), 1, 1, 1]])
+def test_a_number_that_no_float_holds_is_refused(client: Client, db: None, box: list[int]) -> None:
+    said = post(client, "search", {"bbox": box}, status=400)
+    assert said["detail"].startswith("bbox")
 
 
 @given(

@@ -88,10 +88,15 @@ def test_nothing_is_made_up_across_a_hole(tmp_path: Path) -> None:
         (line(1, datum="ellipsoid"), "mêle des datums"),
         (line(1, time="2026-06-01T12:00:01"), "ligne 3 : time « .* ne dit pas son décalage"),
         (line(1, time="hier"), "ligne 3 : time « hier »"),
+        (line(1, time="0001-01-01T00:00:00+14:00"), "ligne 3 : time « .* est hors du calendrier"),
         (line(1, time=""), "ligne 3 : time manque"),
         (line(1, sigma_xy_m="-1"), "ligne 3 : sigma_xy_m vaut -1"),
         (line(1, heading_deg="inf"), "ligne 3 : heading_deg"),
         (line(1, x_m=""), "ligne 3 : il faut lon et lat"),
+        (line(1, sigma_heading_deg="0"), "ligne 3 : sigma_heading_deg vaut 0"),
+        (line(1, sigma_xy_m="0.0"), "ligne 3 : sigma_xy_m vaut 0.0"),
+        (line(1, x_m="854_000"), "ligne 3 : x_m « 854_000 » n'est pas un nombre"),
+        (line(1, sigma_heading_deg="0,03"), "ligne 3 : 11 valeurs au lieu de 10"),
     ],
 )
 def test_a_wrong_row_refuses_the_file_with_its_line_and_key(
@@ -234,3 +239,12 @@ def test_a_course_stands_for_a_heading_with_a_sigma_that_says_so() -> None:
     still, _ = sequences.courses(np.zeros((3, 2)), np.full(3, 0.02))
     assert np.isnan(still).all()
     assert np.isnan(sequences.courses(np.zeros((1, 2)), np.full(1, 0.02))[0]).all()
+
+
+@pytest.mark.parametrize(("lon", "lat"), [("47.32", "5.04"), ("5.04", "-90"), ("180", "0")])
+def test_degrees_far_from_the_roads_are_refused_with_their_line(
+    tmp_path: Path, lon: str, lat: str
+) -> None:
+    rows = ["a.jpg,5.04,47.32", f"b.jpg,{lon},{lat}"]
+    with pytest.raises(TrajectoryError, match="ligne 3 : lon et lat sont hors de la métropole"):
+        trajectory.read(written(tmp_path, *rows, head="file,lon,lat"))
