@@ -102,7 +102,9 @@ def main() -> None:
                     for key in keys:
                         tally[(name, *key)][0] += found
                         tally[(name, *key)][1] += 1
-            print(f"  {kind} {n + 1}/{count}", file=sys.stderr, flush=True)
+            key = f">= {16 if kind == 'face' else 14} px"
+            told = ", ".join(f"{name} {tally[name, kind, key]}" for name in ways)
+            print(f"  {kind} {n + 1}/{count} {key}: {told}", file=sys.stderr, flush=True)
     for kind in ("face", "plate"):
         labels = list(dict.fromkeys(key[2] for key in tally if key[1] == kind))
         for label in sorted(labels, key=lambda text: (not text[0].isdigit(), text)):

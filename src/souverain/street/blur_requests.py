@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.urls import reverse
 
 from souverain.core import clock, events, journal
-from souverain.core.access import ANONYMOUS, Actor
+from souverain.core.access import ANONYMOUS, Actor, of_departement, permits
+from souverain.core.format import age_fr
+from souverain.core.queries import Awaited
 from souverain.street import privacy
 from souverain.street.derivation import Replaced
 from souverain.street.engine.boxes import Box
@@ -22,6 +26,8 @@ _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 WAITING_MAX = 2000
 """Requests that wait at once: a flood fills no disk, and those that came before it stay."""
 MAX_DEG = 90.0
+PRESSING_AFTER = timedelta(days=21)
+"""A month is allowed to answer (GDPR, article 12.3): said a week before."""
 
 
 def new_code() -> str:
@@ -35,6 +41,27 @@ def read_code(text: str) -> str:
     signs = "".join(c for c in text.upper() if c.isalnum())
     signs = signs.translate(str.maketrans("OIL", "011"))
     return f"{signs[:4]}-{signs[4:8]}-{signs[8:12]}" if len(signs) == 12 else ""
+
+
+def awaited(actor: Actor) -> tuple[Awaited, ...]:
+    """How many requests wait, for those who answer them."""
+    if not permits(actor, "street.privacy", **of_departement()):
+        return ()
+    waiting = BlurRequest.objects.filter(state=BlurRequest.State.RECEIVED)
+    oldest, now = waiting.order_by("received_at").first(), clock.now()
+    if oldest is None:
+        return ()
+    count = waiting.count()
+    many = "demande de floutage attend" if count == 1 else "demandes de floutage attendent"
+    links = (
+        (
+            f"La plus ancienne, reçue {age_fr(oldest.received_at, now)}",
+            reverse("street:blur-request", args=[oldest.pk]),
+        ),
+        ("Voir les demandes", reverse("street:blur-requests")),
+    )
+    pressing = now - oldest.received_at >= PRESSING_AFTER
+    return (Awaited("eye-slash", f"{count} {many}", links, "danger" if pressing else "warn"),)
 
 
 @transaction.atomic

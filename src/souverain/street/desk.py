@@ -54,6 +54,7 @@ def desk(request: HttpRequest) -> HttpResponse:
             "everything": everything,
             "may_record": permits(actor, "street.record", **of_departement()),
             "may_guide": permits(actor, "street.deliver", **of_departement()),
+            "may_blur": permits(actor, "street.privacy", **of_departement()),
             "bounds": edges(viewing.shown(everything)),
         },
     )

@@ -20,6 +20,7 @@ from souverain.core.rooms import (
 )
 from souverain.street import (
     arrivals,
+    blur_requests,
     delivery_audit,
     demo,
     finding,
@@ -122,6 +123,7 @@ ROOM = Room(
     answers=(
         (queries.nearest_view, finding.nearest_view),
         (queries.asset_links, inventory.asset_links),
+        (queries.awaited, blur_requests.awaited),
     ),
     jobs=(
         arrivals.receive_job,

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from django.core.cache import cache
 from django.test import Client
 
-from souverain.core import access
+from souverain.core import access, clock
 from souverain.core.models import JournalEntry, Organisation, RoleAssignment, User
 from souverain.core.roles import Role
 from souverain.street import blur_requests, campaigns, derivation, privacy
@@ -297,3 +297,50 @@ def test_a_damaged_copy_is_said_and_nothing_is_removed(shown: Panorama, tmp_path
     with pytest.raises(JpegError):
         privacy.reblur(access.SYSTEM, shown, [Box(0, 0, 9, 9, "manual")], originals=False)
     assert files(tmp_path) == before
+
+
+def test_the_home_of_an_operator_tells_how_many_wait_and_an_agent_is_told_nothing(
+    shown: Panorama, operator: Client, client: Client
+) -> None:
+    def home() -> str:
+        return operator.get("/").content.decode()
+
+    assert "demande de floutage" not in home()
+    first = BlurRequest.objects.get(code=ask(client, shown))
+    assert "1 demande de floutage attend" in home()
+    BlurRequest.objects.filter(pk=first.pk).update(
+        received_at=clock.now() - blur_requests.PRESSING_AFTER
+    )
+    second = BlurRequest.objects.get(code=ask(client, shown))
+    page = home()
+    assert "2 demandes de floutage attendent" in page
+    assert (
+        f'href="/street/demandes/{first.pk}/"' in page
+        and "il y a 21\N{NO-BREAK SPACE}jours" in page
+    )
+
+    def told_as() -> list[str]:
+        actor = access.of_user(User.objects.get(email="op@exemple.fr"))
+        return [item.kind for item in blur_requests.awaited(actor)]
+
+    assert told_as() == ["danger"]
+    blur_requests.refuse(access.SYSTEM, first, "Ce n'est pas chez vous.")
+    assert told_as() == ["warn"]
+    blur_requests.refuse(access.SYSTEM, second, "Ce n'est pas chez vous.")
+    assert told_as() == []
+
+    ask(client, shown)
+    agent = User.objects.create_user("agent@exemple.fr")
+    departement = Organisation.objects.get(code="21")
+    RoleAssignment.objects.create(user=agent, role=Role.AGENT, organisation=departement)
+    assert blur_requests.awaited(access.of_user(agent)) == ()
+
+
+def test_the_desk_leads_those_who_answer_to_the_requests(shown: Panorama, operator: Client) -> None:
+    assert 'href="/street/demandes/"' in operator.get("/street/bureau/").content.decode()
+    agent, user = Client(), User.objects.create_user("agent@exemple.fr")
+    departement = Organisation.objects.get(code="21")
+    RoleAssignment.objects.create(user=user, role=Role.AGENT, organisation=departement)
+    agent.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
+    page = agent.get("/street/bureau/")
+    assert page.status_code == 200 and "/street/demandes/" not in page.content.decode()
