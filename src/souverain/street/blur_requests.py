@@ -169,6 +169,10 @@ def refuse(actor: Actor, asked: BlurRequest, answer: str) -> None:
 def _answer(
     actor: Actor, asked: BlurRequest, state: str, answer: str, receipt: dict[str, Any] | None
 ) -> None:
+    # Somebody else may have answered during the seconds that a blur takes.
+    still = BlurRequest.objects.select_for_update().filter(pk=asked.pk)
+    if not still.filter(state=BlurRequest.State.RECEIVED).exists():
+        raise PrivacyError("Cette demande a déjà sa réponse.")
     asked.state, asked.answer, asked.receipt = state, answer, receipt
     asked.answered_at = clock.now()
     asked.contact = ""

@@ -177,6 +177,23 @@ def test_a_refusal_says_why_and_changes_nothing(
     assert again.status_code == 422 and files(tmp_path) == before
 
 
+def test_an_answer_given_during_a_blur_is_not_overwritten(
+    shown: Panorama, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = BlurRequest.objects.get(code=ask(client, shown))
+
+    def refused_meanwhile(*_: Any, **__: Any) -> list[Any]:
+        other = BlurRequest.objects.get(pk=asked.pk)
+        blur_requests.refuse(access.SYSTEM, other, "Ce n'est pas une maison.")
+        return []
+
+    monkeypatch.setattr(privacy, "reblur", refused_meanwhile)
+    with pytest.raises(PrivacyError, match="déjà sa réponse"):
+        blur_requests.carry_out(access.SYSTEM, asked)
+    asked.refresh_from_db()
+    assert asked.state == BlurRequest.State.REFUSED and asked.receipt is None
+
+
 def test_a_request_in_words_waits_until_the_operator_says_where(
     shown: Panorama, operator: Client, client: Client
 ) -> None:
