@@ -32,8 +32,8 @@ class Campaign(models.Model):
         WITHDRAWN = "withdrawn", "Retirée"
 
     class Originals(models.TextChoices):
-        KEPT = "kept", "Gardés, sous accès restreint"
-        DROPPED = "dropped", "Détruits après le floutage"
+        KEPT = "kept", "Gardées, sous accès restreint"
+        DROPPED = "dropped", "Détruites après le floutage"
 
     class Provenance(models.TextChoices):
         """Where the pictures come from, shown wherever they are."""

@@ -134,7 +134,8 @@ def ask(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, "Votre demande est enregistrée. Gardez son code.")
             return redirect("street:blur-follow", code=asked.code)
-    context = {"form": form, "panorama": panorama, "code_form": CodeForm()}
+    shown = viewing.description(panorama, _actor(request)) if panorama else None
+    context = {"form": form, "panorama": shown, "code_form": CodeForm()}
     return render(request, "street/blur_ask.html", context)
 
 

@@ -75,8 +75,8 @@ class Migration(migrations.Migration):
                     "originals",
                     models.CharField(
                         choices=[
-                            ("kept", "Gardés, sous accès restreint"),
-                            ("dropped", "Détruits après le floutage"),
+                            ("kept", "Gardées, sous accès restreint"),
+                            ("dropped", "Détruites après le floutage"),
                         ],
                         default="kept",
                         max_length=8,
