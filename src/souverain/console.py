@@ -71,6 +71,7 @@ def _invitation_link(email: str, role: Role, organisation: Organisation) -> str:
 @json_option
 def initialise(as_json: bool) -> None:
     """Migre, charge le département, invite le premier opérateur. Peut être relancé."""
+    settings.HOME.chmod(0o700)  # it may have been there before us
     call_command("migrate", interactive=False, verbosity=0)
     call_command("createcachetable", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)

@@ -92,7 +92,8 @@ def run(
     names = [parse_road(name) for name in ordered_roads]
     ordered = _ordered(read, names)
     order = Order(campaign.spacing_m, campaign.sigma_xy_limit_m, campaign.sigma_heading_limit_deg)
-    found = audit.audit(_records(read), order, read.network, read.matched, ordered)
+    drawn = campaign.provenance == Campaign.Provenance.SYNTHETIC
+    found = audit.audit(_records(read, drawn), order, read.network, read.matched, ordered)
     told(2, 3, "Échantillon d'images")
     looked, again = _look_again(campaign, look)
     faults = [*_faults(read, found, order), *_uncovered(read, found), *again, *_rejected(campaign)]
@@ -110,7 +111,7 @@ def last(campaign: Campaign) -> Delivery | None:
     return kept.order_by("-at").first()
 
 
-def _records(read: Survey) -> Records:
+def _records(read: Survey, drawn: bool) -> Records:
     crops = [
         (crop["left"], crop["top"], crop["width"], crop["height"]) if crop else (np.nan,) * 4
         for crop in read.crops
@@ -132,7 +133,8 @@ def _records(read: Survey) -> Records:
         sigma_xy_m=read.floats("sigma_xy_m"),
         sigma_heading_deg=read.floats("sigma_heading_deg"),
         digest=np.array(read.columns["sha256"], "S64"),
-        looked_at=np.array([bool(name) for name in read.columns["detector"]], bool),
+        # Nobody is to be looked for in what was drawn.
+        looked_at=np.array([drawn or bool(name) for name in read.columns["detector"]], bool),
     )
 
 

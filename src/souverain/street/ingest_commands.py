@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from souverain.street.engine import pose as engine
 from souverain.street.engine.picture import PictureError
 from souverain.street.engine.trajectory import TrajectoryError
 from souverain.street.ingest import IngestError
-from souverain.street.models import Campaign
+from souverain.street.models import Campaign, Datum
 
 _SHOWN = 20
+_LINE_S = 10
+"""Between two lines of progress in a log, where no bar is drawn."""
 _json = click.option("--json", "as_json", is_flag=True, help="Un objet JSON sur la sortie.")
 _files = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -56,10 +59,16 @@ def ingest(
     if synthetic:
         terms["provenance"] = Campaign.Provenance.SYNTHETIC
     bar = click.progressbar(length=1, label="Images", file=sys.stderr, hidden=as_json)
+    told = time.monotonic()
 
     def progress(done: int, total: int | None = None, message: str = "") -> None:
+        nonlocal told
         bar.length = total or 1
         bar.update(done - bar.pos)
+        if bar.hidden or sys.stderr.isatty() or time.monotonic() - told < _LINE_S:
+            return
+        told = time.monotonic()
+        click.echo(f"{message or 'Images'} : {done} sur {total}", err=True)
 
     try:
         with bar:
@@ -111,9 +120,11 @@ def pose(files: tuple[Path, ...], as_json: bool) -> None:
     items = [pose_of(file) for file in files]
     if as_json:
         click.echo(orjson.dumps({"count": len(items), "items": items}).decode())
-        return
-    for item in items:
-        click.echo(_pose_text(item))
+    else:
+        for item in items:
+            click.echo(_pose_text(item))
+    if all(item["width"] is None for item in items):
+        raise click.exceptions.Exit(1)
 
 
 def pose_of(file: Path) -> dict[str, Any]:
@@ -147,12 +158,25 @@ def pose_of(file: Path) -> dict[str, Any]:
     }
 
 
+_POSE_WORDS = {
+    "lon": "longitude {:.7f}°", "lat": "latitude {:.7f}°", "altitude_m": "altitude {:.2f} m",
+    "datum": "{}", "heading_deg": "cap {:.3f}°", "pitch_deg": "tangage {:.3f}°",
+    "roll_deg": "roulis {:.3f}°", "time": "le {}", "width": "{} pixels de large",
+    "height": "{} de haut", "sigma_xy_m": "à {:.3f} m près",
+}  # fmt: skip
+
+
 def _pose_text(item: dict[str, Any]) -> str:
     if item["error"] and item["width"] is None:
         return f"{item['file']} : {item['error']}"
+    item = {**item, "datum": item["datum"] and f"hauteur {Datum(item['datum']).label}"}
     told = [
-        f"{key} {item[key]}"
-        for key in item
-        if key not in ("file", "error") and item[key] is not None
+        words.format(item[key]).replace(".", ",") if key != "time" else words.format(item[key])
+        for key, words in _POSE_WORDS.items()
+        if item[key] is not None
     ]
+    if crop := item["crop"]:
+        told.append(
+            f"partie de la sphère depuis la colonne {crop['left']} et la ligne {crop['top']}"
+        )
     return f"{item['file']} : {', '.join(told)}" + (f" ({item['error']})" if item["error"] else "")

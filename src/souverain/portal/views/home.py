@@ -196,6 +196,10 @@ def _doors(actor: Actor) -> list[dict[str, str]]:
         "portal:journal": "Lire qui a fait quoi, et quand.",
         "portal:supervision": "Voir si chaque système fonctionne.",
         "vault:overview": "Voir les dernières sauvegardes des communes.",
+        "street:stroll": "Se promener sur les routes du département, en images.",
+        "street:desk": "Regarder une route, la mesurer, relever ce qui s'y trouve.",
+        "street:inventory": "Suivre les panneaux, les défauts et les travaux des routes.",
+        "street:campaigns": "Recevoir, contrôler et publier les images des routes.",
     }
     return [
         {"title": item.title, "icon": item.icon, "url": reverse(item.url), "said": said[item.url]}

@@ -177,9 +177,7 @@ def test_a_refusal_says_why_and_changes_nothing(
     assert again.status_code == 422 and files(tmp_path) == before
 
 
-def test_the_page_opens_from_the_picture_that_one_looks_at(
-    shown: Panorama, client: Client
-) -> None:
+def test_the_page_opens_from_the_picture_that_one_looks_at(shown: Panorama, client: Client) -> None:
     page = client.get(f"/street/floutage/?panorama={shown.pk}&yaw=20.00&elevation=-5.00")
     assert page.status_code == 200 and str(shown.pk) in page.content.decode()
 
