@@ -12,6 +12,7 @@ from django.db import models
 from souverain.core.models import Organisation
 from souverain.street import stac
 from souverain.street.models import (
+    BlurRequest,
     Campaign,
     Item,
     ItemEvent,
@@ -56,6 +57,11 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
         "width": 512,
         "height": 256,
         "pyramid_key": "street/essai/1.pyramid",
+    },
+    "street.blurrequest": lambda marker: {
+        "code": hashlib.sha256(marker.encode()).hexdigest()[:12].upper(),
+        "subject": "house",
+        "state": "received",
     },
     "street.item": lambda marker: {
         "kind": "panneau",
@@ -144,6 +150,15 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
         (f"{method} /api/street/work-orders/{{number}}{end}", "number"): WorkOrder
         for method, end in (("GET", ""), ("POST", "/state"))
     },
+    **{
+        (f"street:blur-{name}", "pk"): BlurRequest
+        for name in ("request", "picture", "place", "carry-out", "refuse")
+    },
+    **{
+        (f"street:blur-{name}", "code"): lambda target: target.records[BlurRequest].code
+        for name in ("follow", "receipt")
+    },
+    ("street:blur-receipt", "form"): lambda target: "json",
     ("street:view", "panorama"): Panorama,
     ("street:original", "panorama"): Panorama,
     ("GET /api/street/panoramas/{panorama}", "panorama"): Panorama,

@@ -9,7 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import simplejpeg
 from click.testing import CliRunner
 from django.conf import settings
 
@@ -17,6 +19,7 @@ from souverain.cli import main
 from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry, Organisation
 from souverain.core.rooms import DataClass
+from souverain.street.models import BlurRequest, Campaign
 from souverain.territory.services import load_departement
 from souverain.vault import retention, services
 from souverain.vault.engine.tlog import note
@@ -179,6 +182,33 @@ def _sip(scene: Scene) -> list[str]:
 
 
 # What a command is called with; those that need nothing are not here.
+def _picture(*rest: str) -> Callable[[Scene], list[str]]:
+    """A picture that says neither where nor when it was taken."""
+
+    def given(scene: Scene) -> list[str]:
+        grey = np.full((64, 128, 3), 128, np.uint8)
+        Path("image.jpg").write_bytes(simplejpeg.encode_jpeg(grey))
+        return ["image.jpg", *rest]
+
+    return given
+
+
+def _campaign(scene: Scene) -> list[str]:
+    return [scene.targets[DIJON].records[Campaign].name]
+
+
+def _rays(scene: Scene) -> list[str]:
+    head = "id,x_m,y_m,z_m,heading_deg,pitch_deg,sigma_xyz_m,sigma_deg"
+    rows = ("a,850000,6690000,250,45,0,0.02,0.05", "a,850010,6690000,250,315,0,0.02,0.05")
+    Path("visees.csv").write_text("\n".join((head, *rows)))
+    return ["visees.csv"]
+
+
+def _detections(scene: Scene) -> list[str]:
+    Path("detections.json").write_text("{}")
+    return ["detections.json"]
+
+
 EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "egress allow": lambda scene: [
         *("mail.exemple.fr", "25"),
@@ -193,6 +223,20 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "membership show": lambda scene: [DIJON],
     "membership verify": _proof,
     "organisation show": lambda scene: [DIJON],
+    "street audit": _campaign,
+    "street blur": _picture("-o", "floutee.jpg"),
+    "street compare": lambda scene: [*_campaign(scene), *_campaign(scene)],
+    "street demo pictures": lambda scene: _picture()(scene),
+    "street erase": lambda scene: [
+        *("--request", scene.targets[DIJON].records[BlurRequest].code, "--dry-run")
+    ],
+    "street ingest": _picture("--campaign", "essai-console", "--no-blur"),
+    "street items export": lambda scene: ["objets.csv"],
+    "street items import": _detections,
+    "street links": _campaign,
+    "street locate": lambda scene: ["--at", "5.04,47.32"],
+    "street pose": _picture(),
+    "street triangulate": _rays,
     "territory import outlines": _outlines,
     "territory import reference-posts": _outlines,
     "territory import roads": _outlines,
@@ -259,6 +303,9 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
 }
 # Commands whose example is refused: what they journal is the refusal, if anything.
 REFUSED = {
+    "street demo pictures",
+    "street items import",
+    "street locate",
     "territory import outlines",
     "territory import reference-posts",
     "territory import roads",

@@ -61,6 +61,8 @@ def operation(
                 return guarded(request, **arguments)
             except Refused as refusal:
                 return told(refusal.status, str(refusal))
+            except FileNotFoundError:
+                return told(404, "Le fichier de cette image n'est plus là.")
             except OSError:
                 return told(503, "Les images ne répondent pas : réessayez.")
             except Http404:
