@@ -16,6 +16,7 @@ from souverain.street.models import (
     Campaign,
     Item,
     ItemEvent,
+    Measurement,
     Panorama,
     Sequence,
     Sighting,
@@ -58,8 +59,15 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
         "height": 256,
         "pyramid_key": "street/essai/1.pyramid",
     },
+    "street.measurement": lambda marker: {
+        "kind": "point",
+        "label": marker,
+        "method": "hand",
+        "datum": "unknown",
+        "points": [],
+    },
     "street.blurrequest": lambda marker: {
-        "code": hashlib.sha256(marker.encode()).hexdigest()[:12].upper(),
+        "code": f"ABCD-EFGH-{marker[2:6]}",
         "subject": "house",
         "state": "received",
     },
@@ -159,6 +167,8 @@ ARGUMENTS: dict[tuple[str, str], type[models.Model] | Callable[[Target], Any]] =
         for name in ("follow", "receipt")
     },
     ("street:blur-receipt", "form"): lambda target: "json",
+    ("GET /api/street/measurements.{form}", "form"): lambda target: "csv",
+    ("DELETE /api/street/measurements/{identifier}", "identifier"): Measurement,
     ("street:view", "panorama"): Panorama,
     ("street:original", "panorama"): Panorama,
     ("GET /api/street/panoramas/{panorama}", "panorama"): Panorama,

@@ -19,7 +19,8 @@ from souverain.cli import main
 from souverain.core import access, clock, egress, jobs, journal
 from souverain.core.models import Device, Job, JournalEntry, Organisation
 from souverain.core.rooms import DataClass
-from souverain.street.models import BlurRequest, Campaign
+from souverain.street import derivation
+from souverain.street.models import Campaign, Panorama
 from souverain.territory.services import load_departement
 from souverain.vault import retention, services
 from souverain.vault.engine.tlog import note
@@ -27,7 +28,7 @@ from souverain.vault.models import DepositSet, Destruction, ReaperPass, ReplicaS
 from souverain.vault.tests.liar import Liar, send
 from souverain.vault.tests.restic_writer import PASSWORD, Writer, node
 from tests import access_matrix
-from tests.access_scene import DIJON, MARKERS, Scene, build
+from tests.access_scene import BEAUNE, DIJON, MARKERS, Scene, build
 
 ROWS = {
     re.sub("^souverain ", "", cells[0].strip("`")): cells
@@ -205,8 +206,20 @@ def _rays(scene: Scene) -> list[str]:
 
 
 def _detections(scene: Scene) -> list[str]:
-    Path("detections.json").write_text("{}")
+    told = {
+        "detector": {"name": "essai", "version": "1", "f1": 0.5, "f1_on": "rien"},
+        "campaign": _campaign(scene)[0],
+        "detections": [],
+    }
+    Path("detections.json").write_text(json.dumps(told))
     return ["detections.json"]
+
+
+def _seen(scene: Scene) -> list[str]:
+    """A panorama that has its picture and its tiles."""
+    found = scene.targets[DIJON].records[Panorama]
+    derivation.derive(found, simplejpeg.encode_jpeg(np.full((256, 512, 3), 128, np.uint8)))
+    return ["--panorama", str(found.pk), "--yaw", "0", "--elevation", "0"]
 
 
 EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
@@ -225,11 +238,11 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
     "organisation show": lambda scene: [DIJON],
     "street audit": _campaign,
     "street blur": _picture("-o", "floutee.jpg"),
-    "street compare": lambda scene: [*_campaign(scene), *_campaign(scene)],
-    "street demo pictures": lambda scene: _picture()(scene),
-    "street erase": lambda scene: [
-        *("--request", scene.targets[DIJON].records[BlurRequest].code, "--dry-run")
+    "street compare": lambda scene: [
+        scene.targets[code].records[Campaign].name for code in (DIJON, BEAUNE)
     ],
+    "street demo pictures": lambda scene: _picture()(scene),
+    "street erase": _seen,
     "street ingest": _picture("--campaign", "essai-console", "--no-blur"),
     "street items export": lambda scene: ["objets.csv"],
     "street items import": _detections,
@@ -304,7 +317,6 @@ EXAMPLES: dict[str, Callable[[Scene], list[str]]] = {
 # Commands whose example is refused: what they journal is the refusal, if anything.
 REFUSED = {
     "street demo pictures",
-    "street items import",
     "street locate",
     "territory import outlines",
     "territory import reference-posts",

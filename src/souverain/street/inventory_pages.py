@@ -517,7 +517,7 @@ def _close_up(key: str, yaw_deg: float, elevation_deg: float) -> bytes:
 def _no_picture() -> HttpResponse:
     """The record is there, and what it names is not in the store."""
     told = "Cette image n'est pas disponible."
-    return HttpResponse(told, status=503, content_type="text/plain; charset=utf-8")
+    return HttpResponse(told, status=404, content_type="text/plain; charset=utf-8")
 
 
 def _jpeg(content: bytes) -> HttpResponse:

@@ -80,7 +80,7 @@ def test_each_fiducial_is_within_a_fraction_of_a_pixel_of_theory(
             toward = sphere.to_camera(way[None], stop.heading_deg, stop.pitch_deg, stop.roll_deg)
             seen = sphere.angles_to_direction([found[0]], [found[1]])[0]
             off = np.degrees(np.linalg.norm(np.cross(seen, toward[0] / np.linalg.norm(toward))))
-            assert off < 0.15 * PIXEL_DEG, (fiducial.name, off / PIXEL_DEG)
+            assert off < 0.25 * PIXEL_DEG, (fiducial.name, off / PIXEL_DEG)
             looked += 1
     assert looked > 20
 
