@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 from django.db.models import QuerySet
 from django.urls import reverse
 
@@ -19,6 +20,7 @@ from souverain.core.access import Actor, permits
 from souverain.core.format import datetime_fr
 from souverain.core.models import Organisation
 from souverain.street import finding, server
+from souverain.street.engine.panorama_index import PanoramaIndex
 from souverain.street.models import Campaign, Panorama, PanoramaLink
 from souverain.territory.engine.projection import convergence_deg
 
@@ -214,10 +216,11 @@ def small_picture(panorama: Panorama) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """How many panoramas may be seen, where (west, south, east, north; degrees), and the last one
-    taken."""
+    """How many panoramas may be seen, how many of them are computed, where (west, south, east,
+    north; degrees), and the last one taken."""
 
     count: int = 0
+    synthetic: int = 0
     bounds: tuple[float, float, float, float] | None = None
     latest: Panorama | None = None
 
@@ -238,7 +241,15 @@ def shown(everything: bool) -> Shown:
     edges = longitude.min(), latitude.min(), longitude.max(), latitude.max()
     last = held.identifier(places[np.argmax(columns["taken_us"][places])])
     latest = finding.visible(everything).filter(pk=UUID(bytes=last)).first()
-    return Shown(len(places), tuple(map(float, edges)), latest)
+    synthetic = _synthetic(held)[columns["campaign"][places]].sum()
+    return Shown(len(places), int(synthetic), tuple(map(float, edges)), latest)
+
+
+def _synthetic(held: PanoramaIndex) -> npt.NDArray[np.bool_]:
+    """Which of the index's campaigns are made of computed pictures."""
+    made = Campaign.objects.filter(provenance=Campaign.Provenance.SYNTHETIC)
+    names = set(made.values_list("name", flat=True))
+    return np.array([name in names for name in held.campaigns], bool)
 
 
 def read_address(text: str) -> dict[str, Any]:
