@@ -31,6 +31,7 @@ SAME_PLACE_M = 4.0
 SAME_DECK_M = 3.0
 """As far apart in height: a bridge is not the road beneath it."""
 _VIEW_PATH = re.compile(r"/street/vue/([0-9a-f-]{36})/?$")
+_WINDS = ("nord", "nord-est", "est", "sud-est", "sud", "sud-ouest", "ouest", "nord-ouest")
 _DATES = 20
 _NEIGHBOURS = 500
 _LINKS = 24
@@ -145,15 +146,25 @@ def _link(panorama: Panorama, target: Panorama, along: bool) -> dict[str, Any]:
     east, north = target.x_m - panorama.x_m, target.y_m - panorama.y_m
     heights = panorama.z_m is not None and target.z_m is not None
     comparable = heights and panorama.datum == target.datum
+    heading = math.degrees(math.atan2(east, north)) % 360.0
+    turn = convergence_deg(panorama.longitude_deg, panorama.latitude_deg)
+    by = f" par la {target.road}" if target.road else ""
     return {
         "id": str(target.pk),
         "along": along,
-        "grid_heading_deg": math.degrees(math.atan2(east, north)) % 360.0,
+        "label_fr": f"{towards_fr(heading + turn)}{by}",
+        "grid_heading_deg": heading,
         "distance_m": math.hypot(east, north),
         "rise_m": target.z_m - panorama.z_m if comparable else None,  # type: ignore[operator]
         "road": target.road or None,
         "page": reverse("street:view", args=[target.pk]),
     }
+
+
+def towards_fr(heading_deg: float) -> str:
+    """A heading from true north in words: « Vers l’est », to an eighth of a turn."""
+    wind = _WINDS[round(heading_deg / 45.0) % 8]
+    return f"Vers l’{wind}" if wind[0] in "eo" else f"Vers le {wind}"
 
 
 def dates(panorama: Panorama, everything: bool) -> list[dict[str, Any]]:

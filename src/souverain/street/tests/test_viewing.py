@@ -183,3 +183,13 @@ def test_the_stroll_says_which_pictures_are_computed(
     assert "4 vues publiées (images de synthèse). Un clic" in text
     assert "Commencer par la dernière image reçue (image de synthèse)" in text
     assert "ouvrez la dernière image reçue (image de synthèse)" in text
+
+
+def test_each_link_names_where_it_goes(published: list[Panorama], client: Client) -> None:
+    PanoramaLink.objects.create(origin=published[1], target=published[0], along=True)
+    Panorama.objects.filter(pk=published[0].pk).update(road="D971")
+    links = viewing.description(published[1], ANONYMOUS)["links"]
+    assert {link["label_fr"] for link in links} == {"Vers le nord", "Vers le sud par la D971"}
+    page = client.get(f"/street/vue/{published[1].pk}/").content.decode()
+    assert "Vers le sud par la D971, à 5 m" in page
+    assert viewing.towards_fr(89.0) == "Vers l’est" and viewing.towards_fr(359.0) == "Vers le nord"
