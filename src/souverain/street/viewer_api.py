@@ -26,10 +26,12 @@ class Level(Schema):
 
 
 class Link(Schema):
-    """A panorama that one can walk to; `rise_m` is null when the heights cannot be compared."""
+    """A panorama that one can walk to; `label_fr` says towards where and by which road; `rise_m`
+    is null when the heights cannot be compared."""
 
     id: str
     along: bool
+    label_fr: str
     grid_heading_deg: float
     distance_m: float
     rise_m: float | None

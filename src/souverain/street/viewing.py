@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 from django.db.models import QuerySet
 from django.urls import reverse
 
@@ -19,6 +20,7 @@ from souverain.core.access import Actor, permits
 from souverain.core.format import datetime_fr
 from souverain.core.models import Organisation
 from souverain.street import finding, server
+from souverain.street.engine.panorama_index import PanoramaIndex
 from souverain.street.models import Campaign, Panorama, PanoramaLink
 from souverain.territory.engine.projection import convergence_deg
 
@@ -29,6 +31,7 @@ SAME_PLACE_M = 4.0
 SAME_DECK_M = 3.0
 """As far apart in height: a bridge is not the road beneath it."""
 _VIEW_PATH = re.compile(r"/street/vue/([0-9a-f-]{36})/?$")
+_WINDS = ("nord", "nord-est", "est", "sud-est", "sud", "sud-ouest", "ouest", "nord-ouest")
 _DATES = 20
 _NEIGHBOURS = 500
 _LINKS = 24
@@ -143,15 +146,25 @@ def _link(panorama: Panorama, target: Panorama, along: bool) -> dict[str, Any]:
     east, north = target.x_m - panorama.x_m, target.y_m - panorama.y_m
     heights = panorama.z_m is not None and target.z_m is not None
     comparable = heights and panorama.datum == target.datum
+    heading = math.degrees(math.atan2(east, north)) % 360.0
+    turn = convergence_deg(panorama.longitude_deg, panorama.latitude_deg)
+    by = f" par la {target.road}" if target.road else ""
     return {
         "id": str(target.pk),
         "along": along,
-        "grid_heading_deg": math.degrees(math.atan2(east, north)) % 360.0,
+        "label_fr": f"{towards_fr(heading + turn)}{by}",
+        "grid_heading_deg": heading,
         "distance_m": math.hypot(east, north),
         "rise_m": target.z_m - panorama.z_m if comparable else None,  # type: ignore[operator]
         "road": target.road or None,
         "page": reverse("street:view", args=[target.pk]),
     }
+
+
+def towards_fr(heading_deg: float) -> str:
+    """A heading from true north in words: « Vers l’est », to an eighth of a turn."""
+    wind = _WINDS[round(heading_deg / 45.0) % 8]
+    return f"Vers l’{wind}" if wind[0] in "eo" else f"Vers le {wind}"
 
 
 def dates(panorama: Panorama, everything: bool) -> list[dict[str, Any]]:
@@ -214,10 +227,11 @@ def small_picture(panorama: Panorama) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """How many panoramas may be seen, where (west, south, east, north; degrees), and the last one
-    taken."""
+    """How many panoramas may be seen, how many of them are computed, where (west, south, east,
+    north; degrees), and the last one taken."""
 
     count: int = 0
+    synthetic: int = 0
     bounds: tuple[float, float, float, float] | None = None
     latest: Panorama | None = None
 
@@ -238,7 +252,15 @@ def shown(everything: bool) -> Shown:
     edges = longitude.min(), latitude.min(), longitude.max(), latitude.max()
     last = held.identifier(places[np.argmax(columns["taken_us"][places])])
     latest = finding.visible(everything).filter(pk=UUID(bytes=last)).first()
-    return Shown(len(places), tuple(map(float, edges)), latest)
+    synthetic = _synthetic(held)[columns["campaign"][places]].sum()
+    return Shown(len(places), int(synthetic), tuple(map(float, edges)), latest)
+
+
+def _synthetic(held: PanoramaIndex) -> npt.NDArray[np.bool_]:
+    """Which of the index's campaigns are made of computed pictures."""
+    made = Campaign.objects.filter(provenance=Campaign.Provenance.SYNTHETIC)
+    names = set(made.values_list("name", flat=True))
+    return np.array([name in names for name in held.campaigns], bool)
 
 
 def read_address(text: str) -> dict[str, Any]:

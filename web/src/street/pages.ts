@@ -16,7 +16,7 @@ function draw(container: HTMLElement): void {
   const edges = (container.dataset['bounds'] ?? '').split(',').map(Number)
   const options: RoadMapOptions = {
     unpublished: container.dataset['unpublished'] !== undefined,
-    communes: true,
+    buttons: true,
   }
   if (edges.length === 4 && edges.every(Number.isFinite))
     options.bounds = edges as [number, number, number, number]

@@ -6,6 +6,7 @@ import { tileBox, type Level, type TiledPanorama } from './tiles'
 export interface Link {
   id: string
   along: boolean
+  label_fr: string
   grid_heading_deg: number
   distance_m: number
   rise_m: number | null

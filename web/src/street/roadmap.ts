@@ -1,6 +1,6 @@
 // The map of where panoramas are: our own pale style, our own vector tiles, no other host.
 import 'maplibre-gl/dist/maplibre-gl.css'
-import { Map as MapLibre, type GeoJSONSource, type StyleSpecification } from 'maplibre-gl'
+import { Map as MapLibre, NavigationControl, type GeoJSONSource, type StyleSpecification } from 'maplibre-gl'
 import { token } from '../lib/legend'
 import { FRENCH } from '../lib/maplibre'
 
@@ -10,8 +10,12 @@ interface Place {
 }
 
 const NOTHING: GeoJSON.FeatureCollection = { type: 'FeatureCollection', features: [] }
-const CONE_M = 22
-const CLOSE = 16
+const CONE_PX = 30
+/** Where no bounds are given: the place and its surroundings. */
+const CLOSE = 14
+/** A map frames at least so much ground, that one sees where a short drive is. */
+const LEAST_M = 2_000
+const PER_DEGREE_M = 111_320
 
 function style(unpublished: boolean): StyleSpecification {
   return {
@@ -23,7 +27,7 @@ function style(unpublished: boolean): StyleSpecification {
         minzoom: 6,
         maxzoom: 16,
       },
-      communes: { type: 'geojson', data: NOTHING },
+      communes: { type: 'geojson', data: `${location.origin}/api/territory/communes.geojson` },
       here: { type: 'geojson', data: NOTHING },
     },
     layers: [
@@ -32,7 +36,11 @@ function style(unpublished: boolean): StyleSpecification {
         id: 'communes',
         type: 'line',
         source: 'communes',
-        paint: { 'line-color': token('--map-pierre'), 'line-width': 1 },
+        paint: {
+          'line-color': token('--map-ardoise'),
+          'line-width': ['interpolate', ['linear'], ['zoom'], 8, 0.6, 14, 2],
+          'line-opacity': 0.7,
+        },
       },
       {
         id: 'sequences',
@@ -59,6 +67,24 @@ function style(unpublished: boolean): StyleSpecification {
         },
       },
       {
+        id: 'names',
+        type: 'symbol',
+        source: 'communes',
+        minzoom: 9.5,
+        layout: {
+          'text-field': ['get', 'name'],
+          // The page's own fonts: no glyphs are asked of anybody.
+          'text-font': ['Atkinson Hyperlegible', 'sans-serif'],
+          'text-size': ['interpolate', ['linear'], ['zoom'], 10, 12, 14, 16],
+          'text-padding': 12,
+        },
+        paint: {
+          'text-color': token('--text'),
+          'text-halo-color': token('--map-ground'),
+          'text-halo-width': 2,
+        },
+      },
+      {
         id: 'cone',
         type: 'fill',
         source: 'here',
@@ -81,15 +107,15 @@ function style(unpublished: boolean): StyleSpecification {
   }
 }
 
-/** What is seen, as a slice of a disc around the place. */
-function cone(place: Place, heading_deg: number, fov_deg: number): GeoJSON.Feature {
-  const perDegree = 111_320
-  const across = perDegree * Math.cos((place.latitude_deg * Math.PI) / 180)
+/** What is seen, as a slice of a disc around the place, as large on the screen at every zoom. */
+function cone(place: Place, heading_deg: number, fov_deg: number, zoom: number): GeoJSON.Feature {
+  const across = PER_DEGREE_M * Math.cos((place.latitude_deg * Math.PI) / 180)
+  const reach_m = (CONE_PX * 360 * across) / (512 * 2 ** zoom)
   const at = (turn_deg: number): [number, number] => {
     const towards = (turn_deg * Math.PI) / 180
     return [
-      place.longitude_deg + (CONE_M * Math.sin(towards)) / across,
-      place.latitude_deg + (CONE_M * Math.cos(towards)) / perDegree,
+      place.longitude_deg + (reach_m * Math.sin(towards)) / across,
+      place.latitude_deg + (reach_m * Math.cos(towards)) / PER_DEGREE_M,
     ]
   }
   const middle: [number, number] = [place.longitude_deg, place.latitude_deg]
@@ -102,13 +128,24 @@ function cone(place: Place, heading_deg: number, fov_deg: number): GeoJSON.Featu
   }
 }
 
+type Bounds = [west: number, south: number, east: number, north: number]
+
+/** The bounds, no less than `LEAST_M` wide and high. */
+function widened([west, south, east, north]: Bounds): Bounds {
+  const high = LEAST_M / PER_DEGREE_M
+  const wide = high / Math.cos((((south + north) / 2) * Math.PI) / 180)
+  const x = Math.max(0, wide - (east - west)) / 2
+  const y = Math.max(0, high - (north - south)) / 2
+  return [west - x, south - y, east + x, north + y]
+}
+
 export interface RoadMapOptions {
   /** West, south, east, north, in degrees. */
-  bounds?: [number, number, number, number]
+  bounds?: Bounds
   /** Also what is not published, for those who may see it. */
   unpublished?: boolean
-  /** The communes' limits on the ground. */
-  communes?: boolean
+  /** The buttons that zoom. */
+  buttons?: boolean
 }
 
 export class RoadMap {
@@ -122,12 +159,12 @@ export class RoadMap {
   constructor(
     readonly container: HTMLElement,
     chosen: (id: string) => void,
-    { bounds, unpublished = false, communes = false }: RoadMapOptions = {},
+    { bounds, unpublished = false, buttons = false }: RoadMapOptions = {},
   ) {
     this.map = new MapLibre({
       container,
       style: style(unpublished),
-      ...(bounds ? { bounds, fitBoundsOptions: { padding: 24, maxZoom: 16 } } : { zoom: CLOSE, center: [4.9, 47.4] }),
+      ...(bounds ? { bounds: widened(bounds), fitBoundsOptions: { padding: 24 } } : { zoom: CLOSE, center: [4.9, 47.4] }),
       attributionControl: false,
       dragRotate: false,
       pitchWithRotate: false,
@@ -138,12 +175,12 @@ export class RoadMap {
     })
     this.map.touchZoomRotate.disableRotation()
     this.map.keyboard.disableRotation()
+    if (buttons) this.map.addControl(new NavigationControl({ showCompass: false }), 'top-right')
     this.map.on('load', () => {
       this.loaded = true
       this.draw()
-      const source = this.map.getSource<GeoJSONSource>('communes')
-      if (communes) void source?.setData(`${location.origin}/api/territory/communes.geojson`)
     })
+    this.map.on('zoomend', () => this.draw())
     this.map.once('idle', () => (container.dataset['drawn'] = 'yes'))
     this.map.on('click', ({ point }) => {
       const near: [[number, number], [number, number]] = [
@@ -162,7 +199,7 @@ export class RoadMap {
     this.place = place
     this.draw()
     const center: [number, number] = [place.longitude_deg, place.latitude_deg]
-    if (first) this.map.jumpTo({ center, zoom: Math.max(CLOSE, this.map.getZoom()) })
+    if (first) this.map.jumpTo({ center })
     else this.map.panTo(center, { animate: !matchMedia('(prefers-reduced-motion: reduce)').matches })
   }
 
@@ -184,7 +221,7 @@ export class RoadMap {
       properties: {},
       geometry: { type: 'Point', coordinates: [place.longitude_deg, place.latitude_deg] },
     }
-    const features = [cone(place, this.heading_deg, this.fov_deg), point]
+    const features = [cone(place, this.heading_deg, this.fov_deg, this.map.getZoom()), point]
     void this.map.getSource<GeoJSONSource>('here')?.setData({ type: 'FeatureCollection', features })
   }
 }

@@ -42,8 +42,9 @@ const WIDEST_DEG = 90
 const CLOSEST_DEG = 6
 /** One walks to the link that is within this of where one looks. */
 const AHEAD_DEG = 60
+/** A phone's width, as in street.scss. */
+const NARROW = '(max-width: 40rem)'
 const ADDRESS_PAUSE_MS = 300
-const WINDS = ['nord', 'nord-est', 'est', 'sud-est', 'sud', 'sud-ouest', 'ouest', 'nord-ouest']
 const HELP: [string, string][] = [
   ['← →', 'tourner'],
   ['↑ ou Entrée', 'avancer dans la direction regardée'],
@@ -56,8 +57,6 @@ const HELP: [string, string][] = [
 ]
 
 const calm = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches
-
-export const wind = (heading_deg: number): string => WINDS[Math.round(turned(heading_deg) / 45) % 8]!
 
 function metres(distance_m: number): string {
   return `${distance_m.toLocaleString('fr-FR', { maximumFractionDigits: 0 })} m`
@@ -106,6 +105,7 @@ export class StreetViewer extends HTMLElement {
   private readonly caption = create('div', { className: 'street-caption' })
   private readonly needle = create('span', { className: 'street-needle' })
   private readonly mapBox = create('div', { className: 'street-minimap' })
+  private readonly mapButton = button('map', 'Carte', () => this.foldMap(!this.mapBox.hidden))
   private readonly status = create('p', { className: 'street-status', attributes: { role: 'status' } })
   private readonly below = create('div', { className: 'street-below' })
   private readonly help = this.makeHelp()
@@ -227,7 +227,13 @@ export class StreetViewer extends HTMLElement {
       button('question-lg', 'Aide du clavier', () => this.help.showModal()),
     )
     this.frame.append(this.screen, this.caption, tools, this.status, this.help)
-    if (!this.bare) this.frame.append(this.mapBox)
+    if (!this.bare) {
+      this.mapBox.id = 'street-minimap'
+      this.mapButton.setAttribute('aria-controls', this.mapBox.id)
+      tools.append(this.mapButton)
+      this.frame.append(this.mapBox)
+      this.foldMap(matchMedia(NARROW).matches)
+    }
     this.replaceChildren(this.frame, ...(this.bare ? [] : [this.below]))
     this.screen.addEventListener('keydown', (event) => this.pressed(event))
   }
@@ -493,13 +499,8 @@ export class StreetViewer extends HTMLElement {
     const list = create('ul')
     for (const link of panorama.links) {
       const item = create('li')
-      const towards = wind(link.grid_heading_deg + panorama.convergence_deg)
-      const words = [
-        link.along ? `Avancer vers le ${towards}` : `Tourner vers le ${towards}`,
-        `à ${metres(link.distance_m)}`,
-        link.road && link.road !== panorama.road ? `par la ${link.road}` : '',
-      ]
-      const anchor = create('a', { text: words.filter(Boolean).join(', ').replace('vers le est', 'vers l’est').replace('vers le ouest', 'vers l’ouest'), attributes: { href: link.page } })
+      const text = `${link.label_fr}, à ${metres(link.distance_m)}`
+      const anchor = create('a', { text, attributes: { href: link.page } })
       this.takesOver(anchor, link.id)
       item.append(anchor)
       list.append(item)
@@ -568,8 +569,15 @@ export class StreetViewer extends HTMLElement {
     })
   }
 
+  /** On a phone the map would hide the arrows: there it waits to be asked for. */
+  private foldMap(folded: boolean): void {
+    this.mapBox.hidden = folded
+    this.mapButton.setAttribute('aria-expanded', String(!folded))
+    if (!folded && this.panorama) void this.showMap(this.panorama)
+  }
+
   private async showMap(panorama: Panorama): Promise<void> {
-    if (this.bare) return
+    if (this.bare || this.mapBox.hidden) return
     if (!this.map) {
       try {
         const { RoadMap } = await import('./roadmap')
@@ -579,6 +587,7 @@ export class StreetViewer extends HTMLElement {
       } catch (error) {
         console.error(error)
         this.mapBox.remove()
+        this.mapButton.remove()
         return
       }
     }

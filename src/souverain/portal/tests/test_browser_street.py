@@ -25,6 +25,12 @@ WIDEST_DEG, CLOSEST_DEG = 90.0, 6.0  # vertical fields of view at zoom 0 and 100
 OVERLAYS = """() => document.querySelectorAll(
     '.street-caption, .street-tools, .street-minimap, .street-status'
 ).forEach(element => element.style.display = 'none')"""
+FILLED = """() => {
+    const { left, top, right, bottom } = document.querySelector('.street-frame').getBoundingClientRect()
+    const page = document.documentElement
+    return left === 0 && top === 0 && right === innerWidth && bottom === innerHeight
+        && page.scrollWidth <= innerWidth && page.scrollHeight <= innerHeight
+}"""
 AFTER_TWO_FRAMES = """() => new Promise(done =>
     requestAnimationFrame(() => requestAnimationFrame(() => done())))"""
 
@@ -274,8 +280,13 @@ def test_a_visitor_strolls_along_a_tour_and_a_site_frames_it(
         if framed:
             frame.locator("street-viewer[data-state=sharp]").wait_for(timeout=60_000)
             assert "Images : Département" in (frame.text_content("main") or "")
+            assert frame.evaluate(FILLED)
         else:
             assert frame.locator("main").count() == 0
+    outside.set_viewport_size({"width": 390, "height": 600})
+    outside.goto(f"{street.url}/street/embed/une-rue-d-essai/")
+    sharp(outside)
+    assert outside.evaluate(FILLED)
     assert all(url.startswith((street.url, "data:", "blob:")) for url in asked)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
@@ -11,7 +12,7 @@ from django.test import Client
 
 from souverain.core import access
 from souverain.core.access import ANONYMOUS, SYSTEM
-from souverain.street import campaigns, tours, viewing
+from souverain.street import campaigns, finding, tours, viewing
 from souverain.street.models import Campaign, Panorama, PanoramaLink, Tour
 from souverain.street.tests.conftest import NOON
 
@@ -161,3 +162,34 @@ def test_a_search_answers_in_words(published: list[Panorama], client: Client) ->
 
 def test_the_stroll_is_empty_before_the_first_campaign(campaign: Campaign, client: Client) -> None:
     assert "Aucune image n’est publiée pour l’instant" in client.get("/street/").content.decode()
+
+
+def test_the_stroll_says_which_pictures_are_computed(
+    published: list[Panorama], campaign: Campaign, panorama: Make, client: Client
+) -> None:
+    def read() -> str:
+        return re.sub(r"<[^>]+>", "", client.get("/street/").content.decode())
+
+    finding.rebuild()
+    assert "3 vues publiées. Un clic" in read()
+    assert "de synthèse" not in read()
+    another("published", "calculee", panorama, north_m=50.0)
+    Campaign.objects.filter(name="calculee").update(provenance=Campaign.Provenance.SYNTHETIC)
+    finding.rebuild()
+    assert "4 vues publiées, dont 1 image de synthèse. Un clic" in read()
+    campaign.provenance = Campaign.Provenance.SYNTHETIC
+    campaign.save()
+    text = read()
+    assert "4 vues publiées (images de synthèse). Un clic" in text
+    assert "Commencer par la dernière image reçue (image de synthèse)" in text
+    assert "ouvrez la dernière image reçue (image de synthèse)" in text
+
+
+def test_each_link_names_where_it_goes(published: list[Panorama], client: Client) -> None:
+    PanoramaLink.objects.create(origin=published[1], target=published[0], along=True)
+    Panorama.objects.filter(pk=published[0].pk).update(road="D971")
+    links = viewing.description(published[1], ANONYMOUS)["links"]
+    assert {link["label_fr"] for link in links} == {"Vers le nord", "Vers le sud par la D971"}
+    page = client.get(f"/street/vue/{published[1].pk}/").content.decode()
+    assert "Vers le sud par la D971, à 5 m" in page
+    assert viewing.towards_fr(89.0) == "Vers l’est" and viewing.towards_fr(359.0) == "Vers le nord"
