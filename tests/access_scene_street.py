@@ -57,6 +57,8 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
         "detector": "essai",
         "width": 512,
         "height": 256,
+        "original_key": "",
+        "picture_key": "",
         "pyramid_key": "street/essai/1.pyramid",
     },
     "street.measurement": lambda marker: {
@@ -64,7 +66,14 @@ GIVEN: dict[str, Callable[[str], dict[str, Any]]] = {
         "label": marker,
         "method": "hand",
         "datum": "unknown",
-        "points": [],
+        "points": [
+            {
+                "x_m": 850000.0,
+                "y_m": 6690000.0,
+                "z_m": 250.0,
+                "covariance_m2": [1e-4, 0, 0, 1e-4, 0, 1e-4],
+            }
+        ],
     },
     "street.blurrequest": lambda marker: {
         "code": f"ABCD-EFGH-{marker[2:6]}",
