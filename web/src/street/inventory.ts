@@ -72,6 +72,7 @@ class Recorder {
     this.aim = form.querySelector('[data-aim]')!
     this.aim.addEventListener('click', () => this.setAiming(!this.aiming))
     form.querySelector('[data-aim-middle]')!.addEventListener('click', () => this.aimAtMiddle())
+    this.tool?.addEventListener('toggle', () => this.toggled())
     form.addEventListener('submit', (event) => {
       event.preventDefault()
       void this.record()
@@ -84,13 +85,23 @@ class Recorder {
     void this.fillKinds()
   }
 
+  private get tool(): HTMLDetailsElement | null {
+    return this.form.closest('details')
+  }
+
+  /** A tool that is closed leaves the clicks to the other. */
+  private toggled(): void {
+    if (!this.tool?.open) this.aim.setAttribute('aria-pressed', 'false')
+    this.mark()
+  }
+
   private get aiming(): boolean {
     return this.aim.getAttribute('aria-pressed') === 'true'
   }
 
   private setAiming(on: boolean): void {
     this.aim.setAttribute('aria-pressed', String(on))
-    if (on) this.viewer.scrollIntoView({ block: 'nearest' })
+    if (on) this.viewer.querySelector('.street-frame')?.scrollIntoView({ block: 'nearest' })
     this.say(on ? "Cliquez sur l'objet, là où il touche le sol si vous le pouvez." : '')
   }
 
@@ -166,12 +177,10 @@ class Recorder {
 
   /** The ray of the present view, drawn on it. */
   private mark(): void {
+    if (!this.tool?.open) return
     const here = this.viewer.getAttribute('panorama')
     const marked = this.rays.filter((ray) => ray.panorama === here)
-    if (marked.length || this.rays.length)
-      this.viewer.setMarkers(
-        marked.map((ray) => ({ id: 'visee', label: 'Visée', kind: 'item', ...ray })),
-      )
+    this.viewer.setMarkers(marked.map((ray) => ({ id: 'visee', label: 'Visée', kind: 'item', ...ray })))
   }
 
   private async record(): Promise<void> {

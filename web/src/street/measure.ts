@@ -85,11 +85,12 @@ class MeasurePanel {
   private asking: AbortController | undefined
 
   constructor(
-    private readonly panel: HTMLElement,
+    private readonly panel: HTMLDetailsElement,
     private readonly viewer: StreetViewer,
   ) {
     viewer.addEventListener('street-point', (event) => this.pointed((event as CustomEvent<Click>).detail))
     viewer.addEventListener('street-panorama', () => this.mark())
+    panel.addEventListener('toggle', () => this.mark())
     for (const input of panel.querySelectorAll('input[name="measure-kind"]'))
       input.addEventListener('change', () => this.restart())
     this.road.addEventListener('change', () => {
@@ -135,7 +136,9 @@ class MeasurePanel {
     return this.last !== undefined && this.last.points.every((point) => point.x_m !== null)
   }
 
+  /** Of the desk's tools the open one alone has the clicks. */
   private pointed(click: Click): void {
+    if (!this.panel.open) return
     const same = this.current.findIndex((other) => other.panorama === click.panorama)
     const kept = { panorama: click.panorama, yaw_deg: click.yaw_deg, elevation_deg: click.elevation_deg }
     if (same >= 0) this.current[same] = kept
@@ -256,7 +259,7 @@ class MeasurePanel {
   /** Shows the clicks of the present view. */
   private mark(): void {
     const here: Panorama | undefined = this.viewer.panorama
-    if (!here) return
+    if (!here || !this.panel.open) return
     this.viewer.setMarkers(
       this.sights.flatMap((sight, index) =>
         sight
@@ -321,6 +324,6 @@ class MeasurePanel {
   }
 }
 
-const panel = document.querySelector<HTMLElement>('[data-street-measure]')
+const panel = document.querySelector<HTMLDetailsElement>('[data-street-measure]')
 const viewer = document.querySelector<StreetViewer>('street-viewer')
 if (panel && viewer) void customElements.whenDefined('street-viewer').then(() => new MeasurePanel(panel, viewer))

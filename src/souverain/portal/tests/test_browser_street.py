@@ -296,6 +296,7 @@ def test_an_agent_works_at_the_desk(street: Street, browser: Browser) -> None:
     sharp(page)
     assert "non publiée" in (page.text_content(".street-caption") or "")
     visitor.look("street-bureau")
+    page.locator("summary", has_text="Aller à").click()
     page.get_by_role("textbox", name="Route").fill("D9999")
     page.get_by_label("PR + abscisse").fill("12+350")
     page.get_by_role("button", name="Aller à cet endroit").click()

@@ -135,9 +135,12 @@ def test_an_agent_records_from_the_desk(agent: Visitor, street: Street) -> None:
     first, second = "rue-2026-0", "rue-2026-2"
     page = agent.open(f"/street/bureau/?panorama={street.ids[first]}")
     page.locator("#relever-sorte option[value=panneau]").wait_for(state="attached")
+    page.locator("summary", has_text="Relever").click()
     page.get_by_label("Sorte d'objet").select_option("panneau")
     _aim(page, street, first, by_click=True)
     expect(page.locator(".street-rays li")).to_have_count(1)
+    # The click was for this tool alone.
+    expect(page.locator("[data-measure-points] li")).to_have_count(0)
     page.get_by_role("button", name="Relever l'objet").click()
     expect(page.locator(".street-told")).to_contain_text("Visez cet objet depuis deux vues")
     page.evaluate("id => document.querySelector('street-viewer').show(id)", street.ids[second])
