@@ -169,6 +169,20 @@ def test_a_checkpoint_is_signed_and_cosigned() -> None:
     assert note.cosigned_at(text, forged, key) is None
 
 
+def test_a_note_has_one_writing() -> None:
+    """The bits that base64's last character holds beside the signature cannot be changed either."""
+    signed = NEUMANN_SAYS.encode()
+    place = len(signed.rstrip(b"=\n")) - 1
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    for other in set(alphabet) - {signed[place]}:
+        changed = signed[:place] + bytes([other]) + signed[place + 1 :]
+        try:
+            found = note.Note.parse(changed)
+        except note.NoteError:
+            continue
+        assert not found.is_signed_by(note.Key.parse(NEUMANN)), chr(other)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"text\n", b"text\n\n", b"text\n\n\xe2\x80\x94 name ***\n", b"\xff\n\n", b"a" * 70_000],

@@ -34,9 +34,13 @@ class NoteError(ValueError):
 
 def _base64(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        content = base64.b64decode(text, validate=True)
     except binascii.Error:
         raise NoteError("not base64") from None
+    # The last character may hold bits that nothing reads: one text alone stands for the bytes.
+    if base64.b64encode(content).decode() != text:
+        raise NoteError("base64 with stray bits")
+    return content
 
 
 def _text(content: bytes) -> str:
